@@ -1,0 +1,264 @@
+"""The verdict on one instance: (instance, its runs, policy, now) -> Assessment. Pure.
+
+Written to be read beside the rules in docs/verdicts.md. A threshold is exceeded beyond its value, not at it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from exporter.config import Expected, Policy
+from exporter.history import History
+from exporter.model import (
+    ActivationPolicy,
+    BackupRun,
+    BackupTier,
+    BackupType,
+    Instance,
+    InstanceState,
+    InstanceType,
+    RunStatus,
+)
+
+WINDOW = timedelta(hours=4)  # Cloud SQL opens a backup window of four hours once a day
+DAY = timedelta(days=1)
+
+
+class Protection(StrEnum):
+    """The state of an instance's protection."""
+
+    PROTECTED = "protected"
+    AT_RISK = "at_risk"
+    UNPROTECTED = "unprotected"
+    EXEMPT = "exempt"
+    UNKNOWN = "unknown"
+
+
+class Exemption(StrEnum):
+    """Why no automated backup is expected of an instance."""
+
+    READ_REPLICA = "read_replica"
+    READ_POOL = "read_pool"
+    EXTERNAL = "external"
+    GREEN = "green"
+    STOPPED = "stopped"
+    SUSPENDED = "suspended"
+    CREATING = "creating"
+    NEW = "new"
+    MANAGED_ELSEWHERE = "managed_elsewhere"
+    IGNORED = "ignored"
+
+
+class Finding(StrEnum):
+    """A problem that holds; the worst comes first."""
+
+    BACKUPS_DISABLED = "backups_disabled"
+    NEVER_SUCCEEDED = "never_succeeded"
+    STALE_CRITICAL = "stale_critical"
+    STALE = "stale"
+    LAST_RUN_FAILED = "last_run_failed"
+    OVERDUE = "overdue"
+    STUCK = "stuck"
+    SLOW = "slow"
+    PITR_DISABLED = "pitr_disabled"
+    RETENTION_LOW = "retention_low"
+    LOCATION_NOT_ALLOWED = "location_not_allowed"
+
+    @property
+    def leads_to(self) -> Protection:
+        """The state that this problem alone leads to."""
+        return Protection.UNPROTECTED if self in _UNPROTECTING else Protection.AT_RISK
+
+
+_UNPROTECTING = frozenset({Finding.BACKUPS_DISABLED, Finding.NEVER_SUCCEEDED, Finding.STALE_CRITICAL})
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """The verdict on one instance at one moment, beside the facts it rests on."""
+
+    instance: Instance
+    history: History
+    policy: Policy
+    now: datetime
+    state: Protection
+    findings: tuple[Finding, ...]
+    exemption: Exemption | None
+    next_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    instance: Instance
+    history: History
+    policy: Policy
+    now: datetime
+
+    @property
+    def within_grace(self) -> bool:
+        """Created a moment ago; false where the moment of creation is not known."""
+        created = self.instance.created
+        return created is not None and self.now - created <= self.policy.grace
+
+    @property
+    def recovery_point_age(self) -> timedelta | None:
+        point = self.history.recovery_point
+        return None if point is None else self.now - point
+
+
+def assess(
+    instance: Instance, history: History, policy: Policy, now: datetime, *, facts_expired: bool = False
+) -> Assessment:
+    """Judge one instance. With `facts_expired` the state is unknown, whatever the last facts say."""
+    case = _Case(instance, history, policy, now)
+    exemption = _exemption(case)
+    findings = () if exemption else tuple(finding for finding, holds in _RULES.items() if holds(case))
+    if facts_expired:
+        state = Protection.UNKNOWN
+    elif exemption:
+        state = Protection.EXEMPT
+    else:
+        state = findings[0].leads_to if findings else Protection.PROTECTED
+    due = None if exemption or instance.backups.enabled is False else _next_due(instance, history, now)
+    return Assessment(instance, history, policy, now, state, findings, exemption, due)
+
+
+def _exemption(case: _Case) -> Exemption | None:
+    instance = case.instance
+    if instance.state is InstanceState.PENDING_CREATE and case.policy.expected is not Expected.NEVER:
+        return Exemption.CREATING
+    if case.policy.expected is Expected.ALWAYS:
+        return None
+    if case.policy.expected is Expected.NEVER:
+        return Exemption.IGNORED
+    if by_type := _EXEMPT_TYPES.get(instance.type):
+        return by_type
+    if instance.activation is ActivationPolicy.NEVER:
+        return Exemption.STOPPED
+    if instance.state is InstanceState.SUSPENDED:
+        return Exemption.SUSPENDED
+    if instance.backups.tier in (BackupTier.ENHANCED, BackupTier.ADVANCED):
+        return Exemption.MANAGED_ELSEWHERE
+    if case.within_grace and not any(_tells(run) for run in case.history.runs):
+        return Exemption.NEW
+    return None
+
+
+_EXEMPT_TYPES = {
+    InstanceType.READ_REPLICA_INSTANCE: Exemption.READ_REPLICA,
+    InstanceType.READ_POOL_INSTANCE: Exemption.READ_POOL,
+    InstanceType.ON_PREMISES_INSTANCE: Exemption.EXTERNAL,
+    InstanceType.GREEN_INSTANCE: Exemption.GREEN,
+}
+
+
+def _tells(run: BackupRun) -> bool:
+    """Whether a run ends the wait for a new instance's first backup.
+
+    A success does, and a failed or overdue automated run. A skipped run, or a failed run on demand, would
+    leave an instance that has no backup and no finding: it is still waiting.
+    """
+    if run.type is BackupType.AUTOMATED and run.status in (RunStatus.FAILED, RunStatus.OVERDUE):
+        return True
+    return run.status is RunStatus.SUCCESSFUL
+
+
+def _backups_disabled(case: _Case) -> bool:
+    return case.instance.backups.enabled is False and not case.instance.is_replica
+
+
+def _never_succeeded(case: _Case) -> bool:
+    waits = case.within_grace and case.policy.expected is not Expected.ALWAYS
+    return case.history.newest_success is None and not waits
+
+
+def _stale_critical(case: _Case) -> bool:
+    age = case.recovery_point_age
+    return age is not None and age > case.policy.critical_age
+
+
+def _stale(case: _Case) -> bool:
+    age = case.recovery_point_age
+    return age is not None and age > case.policy.max_age
+
+
+def _last_run_failed(case: _Case) -> bool:
+    newest = case.history.of(BackupType.AUTOMATED).newest_ended
+    return newest is not None and newest.status is RunStatus.FAILED
+
+
+def _overdue(case: _Case) -> bool:
+    newest = case.history.of(BackupType.AUTOMATED).newest
+    return (newest is not None and newest.status is RunStatus.OVERDUE) or _window_missed(case)
+
+
+def _window_missed(case: _Case) -> bool:
+    """No automated run belongs to the 24 hours before the last window closed."""
+    opens = case.instance.backups.window_start
+    if opens is None:
+        return False
+    closed = _last_opening(opens, case.now - WINDOW) + WINDOW
+    existed = case.instance.created is None or case.instance.created <= closed - WINDOW
+    automated = (run for run in case.history.runs if run.type is BackupType.AUTOMATED)
+    return existed and not any(closed - DAY <= run.since < closed for run in automated)
+
+
+def _stuck(case: _Case) -> bool:
+    running = (run for history in case.history.by_type.values() for run in history.in_progress)
+    return any(case.now - run.began > case.policy.max_duration for run in running)
+
+
+def _slow(case: _Case) -> bool:
+    newest = case.history.newest_success
+    took = newest.duration if newest else None
+    return took is not None and took > case.policy.max_duration
+
+
+def _pitr_disabled(case: _Case) -> bool:
+    return case.policy.require_pitr and not case.instance.backups.pitr_enabled
+
+
+def _retention_low(case: _Case) -> bool:
+    least, kept = case.policy.min_retained, case.instance.backups.retained_backups
+    return least is not None and kept is not None and kept < least
+
+
+def _location_not_allowed(case: _Case) -> bool:
+    allowed, newest = case.policy.allowed_locations, case.history.newest_success
+    return bool(allowed is not None and newest and newest.location and newest.location not in allowed)
+
+
+_RULES: dict[Finding, Callable[[_Case], bool]] = {
+    Finding.BACKUPS_DISABLED: _backups_disabled,
+    Finding.NEVER_SUCCEEDED: _never_succeeded,
+    Finding.STALE_CRITICAL: _stale_critical,
+    Finding.STALE: _stale,
+    Finding.LAST_RUN_FAILED: _last_run_failed,
+    Finding.OVERDUE: _overdue,
+    Finding.STUCK: _stuck,
+    Finding.SLOW: _slow,
+    Finding.PITR_DISABLED: _pitr_disabled,
+    Finding.RETENTION_LOW: _retention_low,
+    Finding.LOCATION_NOT_ALLOWED: _location_not_allowed,
+}
+
+
+def _last_opening(opens: timedelta, moment: datetime) -> datetime:
+    """The last moment, not after `moment`, at which a daily window that opens at `opens` after midnight UTC opened."""
+    today = moment.replace(hour=0, minute=0, second=0, microsecond=0) + opens
+    return today if today <= moment else today - DAY
+
+
+def _next_due(instance: Instance, history: History, now: datetime) -> datetime | None:
+    """The end of the window in which the next automated run must begin; None where the window is not known.
+
+    The window that is open now is the next one until a run of it has begun.
+    """
+    opens = instance.backups.window_start
+    if opens is None:
+        return None
+    opened = _last_opening(opens, now)
+    begun = any(run.type is BackupType.AUTOMATED and opened <= run.since for run in history.runs)
+    still_open = now < opened + WINDOW
+    return opened + WINDOW if still_open and not begun else opened + DAY + WINDOW

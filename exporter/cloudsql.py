@@ -1,0 +1,272 @@
+"""The Cloud SQL Admin API through Google's client library: pages of raw items out, foreign errors in our few words.
+
+The only module that knows Google's libraries. What the API does, and the traps of its client, are in docs/api.md.
+"""
+
+import http.client
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import google.auth
+import google.auth.exceptions
+import google_auth_httplib2
+import httplib2
+from google.auth import impersonated_credentials
+from google.oauth2 import service_account
+from googleapiclient import discovery, errors, model
+
+from exporter.config import CloudSql, Credentials
+from exporter.model import PollResult
+from exporter.scan import Page, SourceError
+
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)  # there is no read-only scope; IAM narrows it
+PAGE_SIZE = 1000
+INSTANCE_FIELDS = (
+    "items(name,region,state,instanceType,databaseVersion,createTime,"
+    "settings(activationPolicy,edition,availabilityType,userLabels,backupConfiguration)),"
+    "nextPageToken,warnings"
+)
+RUN_FIELDS = (
+    "items(id,instance,type,status,windowStartTime,enqueuedTime,startTime,endTime,"
+    "error,location,maxChargeableBytes),nextPageToken"
+)
+PERMISSIONS = {"instances.list": "cloudsql.instances.list", "backupRuns.list": "cloudsql.backupRuns.list"}
+_QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
+_DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
+
+Observe = Callable[[str, str, float], None]  # API method, HTTP status or result word, seconds
+
+
+class CredentialsError(Exception):
+    """No usable credentials; says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A failed request, in the API's own words."""
+
+    status: int
+    message: str
+    reasons: frozenset[str]
+
+
+class CloudSqlApi:
+    """A `Source` that asks Google. Safe to share between threads: each has an HTTP connection of its own."""
+
+    def __init__(self, settings: CloudSql, timeout: timedelta, observe: Observe) -> None:
+        """Read the credentials; raises CredentialsError. Asks the API nothing yet."""
+        self._credentials = _credentials(settings.credentials, settings.quota_project)
+        self._timeout = timeout.total_seconds()
+        self._observe = observe
+        self._local = threading.local()
+        self._sql = _service("sqladmin", settings.api_version, settings.endpoint, settings.universe_domain)
+        self._settings = settings
+
+    def instances(self, project: str) -> Iterator[Page]:
+        """Every instance of a project. Raises SourceError."""
+        listing = self._sql.instances()
+        first = listing.list(project=project, maxResults=PAGE_SIZE, fields=INSTANCE_FIELDS)
+        for body in self._bodies("instances.list", f"project {project}", listing.list_next, first):
+            yield Page(_objects(body, "items"), tuple(_unreachable(body)))
+
+    def backup_runs(self, project: str, instance: str) -> Iterator[Page]:
+        """Every backup run of an instance, or of all of them. Raises SourceError."""
+        listing = self._sql.backupRuns()
+        first = listing.list(project=project, instance=instance, maxResults=PAGE_SIZE, fields=RUN_FIELDS)
+        for body in self._bodies("backupRuns.list", f"project {project}", listing.list_next, first):
+            yield Page(_objects(body, "items"))
+
+    def projects(self, query: str) -> Iterator[str]:
+        """The ids of the active projects that a Cloud Resource Manager search finds. Raises SourceError."""
+        settings = self._settings
+        endpoint = settings.resource_manager_endpoint
+        if endpoint is None and (settings.endpoint or "").startswith("http://"):
+            endpoint = settings.endpoint  # a simulated API answers for both; nothing simulated asks Google
+        listing = _service("cloudresourcemanager", "v3", endpoint, settings.universe_domain).projects()
+        first = listing.search(query=query, pageSize=PAGE_SIZE)
+        for body in self._bodies("projects.search", f"search {query!r}", listing.search_next, first):
+            for item in _objects(body, "projects"):
+                if isinstance(item, dict) and item.get("state", "ACTIVE") == "ACTIVE" and item.get("projectId"):
+                    yield str(item["projectId"])
+
+    def _bodies(self, method: str, subject: str, following: Any, request: Any) -> Iterator[dict[str, object]]:
+        seen = set()
+        while request is not None:
+            body = self._execute(method, subject, request)
+            yield body
+            token = body.get("nextPageToken")
+            if token in seen or not isinstance(token, str | None):
+                raise SourceError(PollResult.BAD_RESPONSE, f"{method} of {subject}: the page token goes in a circle")
+            seen.add(token)
+            request = following(request, body)
+
+    def _execute(self, method: str, subject: str, request: Any) -> dict[str, object]:
+        began = time.monotonic()
+        code = "200"
+        try:
+            body = request.execute(http=self._http(), num_retries=0)
+            if not isinstance(body, dict):
+                raise _NotAnObjectError("the body is not a JSON object")
+        except _FOREIGN_ERRORS as error:
+            failure = _source_error(method, subject, error)
+            code = str(error.status_code) if isinstance(error, errors.HttpError) else failure.result.value
+            raise failure from error
+        finally:
+            self._observe(method, code, time.monotonic() - began)
+        return body
+
+    def _http(self) -> Any:
+        """This thread's connection: httplib2 may not be shared between threads."""
+        if not hasattr(self._local, "http"):
+            plain = httplib2.Http(timeout=self._timeout)
+            plain.redirect_codes = frozenset()  # the API never redirects; credentials follow nobody elsewhere
+            signed = self._credentials and google_auth_httplib2.AuthorizedHttp(self._credentials, http=plain)
+            self._local.http = signed or plain
+        return self._local.http
+
+
+class _NotAnObjectError(ValueError):
+    """A body that is not a JSON object."""
+
+
+class _Json(model.JsonModel):  # type: ignore[misc] # an untyped base
+    """JSON whose every number can be read: one of absurd length becomes text, and is refused where it stands."""
+
+    def deserialize(self, content: bytes) -> Any:
+        return json.loads(content, parse_int=lambda digits: int(digits) if len(digits) < 30 else digits)
+
+
+_FOREIGN_ERRORS = (
+    errors.Error,
+    google.auth.exceptions.GoogleAuthError,
+    httplib2.HttpLib2Error,
+    http.client.HTTPException,
+    OSError,  # refused, reset, timed out
+    ValueError,  # a body that is not JSON
+    RecursionError,  # JSON of absurd depth
+)
+
+
+def _service(name: str, version: str, endpoint: str | None, universe: str | None) -> Any:
+    options = {"api_endpoint": endpoint, "universe_domain": universe}
+    return discovery.build(
+        name,
+        version,
+        http=httplib2.Http(),  # never used: each request is given the connection of its thread
+        model=_Json(False),
+        client_options={key: value for key, value in options.items() if value},
+        static_discovery=True,
+        cache_discovery=False,
+    )
+
+
+def _credentials(wanted: Credentials, quota_project: str | None) -> Any:
+    """Signing credentials, or None for anonymous requests."""
+    try:
+        match wanted.kind:
+            case "anonymous":
+                return None
+            case "file":
+                found: Any = service_account.Credentials.from_service_account_file(str(wanted.file), scopes=SCOPES)
+            case "adc" | "impersonate":
+                found, _ = google.auth.default(scopes=SCOPES)
+        if wanted.impersonate:
+            found = impersonated_credentials.Credentials(
+                source_credentials=found,
+                target_principal=wanted.impersonate,
+                target_scopes=list(SCOPES),
+                lifetime=round(wanted.lifetime.total_seconds()),
+            )
+        return found.with_quota_project(quota_project) if quota_project else found
+    except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
+        raise CredentialsError(_credentials_advice(wanted, error)) from error
+
+
+def _credentials_advice(wanted: Credentials, error: Exception) -> str:
+    said = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    if wanted.kind == "file":
+        return f"credentials file {wanted.file} cannot be used: {said}; check cloudsql.credentials.file"
+    return (
+        "no application default credentials were found; run `gcloud auth application-default login`, attach a "
+        "service account to this workload, or set cloudsql.credentials to {file: key.json}"
+    )
+
+
+def _objects(body: dict[str, object], key: str) -> list[object]:
+    """The list under `key`, which the API leaves out where it is empty. Raises SourceError for anything else."""
+    items = body.get(key)
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        raise SourceError(PollResult.BAD_RESPONSE, f"the answer's {key} is not a list")
+    return items
+
+
+def _unreachable(body: dict[str, object]) -> Iterator[str]:
+    for warning in _objects(body, "warnings"):
+        if isinstance(warning, dict) and warning.get("code") == "REGION_UNREACHABLE":
+            yield str(warning.get("region", "unknown"))
+
+
+def _source_error(method: str, subject: str, error: BaseException) -> SourceError:
+    """Put a foreign error in our words, with what to do about it."""
+    match error:
+        case errors.HttpError():
+            return _refusal(method, subject, _answer(error))
+        case google.auth.exceptions.RefreshError():
+            advice = "the credentials were refused; renew them, or check the impersonated account"
+            return SourceError(PollResult.UNAUTHENTICATED, f"{method} of {subject}: {advice}: {_first_line(error)}")
+        case TimeoutError():
+            return SourceError(PollResult.TIMEOUT, f"{method} of {subject}: no answer in time; see poll.timeout")
+        case httplib2.error.FailedToDecompressContent() | http.client.HTTPException() | ValueError() | RecursionError():
+            text = f"{method} of {subject}: the answer was cut short or is not JSON: {_first_line(error)}"
+            return SourceError(PollResult.BAD_RESPONSE, text)
+        case _:
+            text = f"{method} of {subject}: the API cannot be reached: {_first_line(error)}"
+            return SourceError(PollResult.UNREACHABLE, text)
+
+
+def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
+    said = f"{method} of {subject}: {answer.status} {answer.message}"
+    project = subject.partition(" ")[2]
+    if answer.status == 429 or answer.reasons & _QUOTA_REASONS:
+        advice = "the API's quota is used up; lower cloudsql.requests_per_minute or raise poll.interval"
+        return SourceError(PollResult.QUOTA, f"{said}; {advice}")
+    if answer.reasons & _DISABLED_REASONS:
+        advice = f"enable the API: gcloud services enable sqladmin.googleapis.com --project={project}"
+        return SourceError(PollResult.API_DISABLED, f"{said}; {advice}")
+    match answer.status:
+        case 401:
+            return SourceError(PollResult.UNAUTHENTICATED, f"{said}; check cloudsql.credentials")
+        case 403:
+            permission = PERMISSIONS.get(method, "resourcemanager.projects.get")
+            advice = f"grant {permission} (roles/cloudsql.viewer has it)"
+            return SourceError(PollResult.FORBIDDEN, f"{said}; {advice}", refused=True)
+        case 404:
+            return SourceError(PollResult.NOT_FOUND, f"{said}; check the name", refused=True)
+        case status if status >= 500:
+            return SourceError(PollResult.SERVER_ERROR, said)
+        case _:
+            return SourceError(PollResult.BAD_RESPONSE, said, refused=True)
+
+
+def _answer(error: errors.HttpError) -> _Answer:
+    """Read the body ourselves: the library prefers one of two lists of reasons, and either may hold the word."""
+    try:
+        body = json.loads(error.content)["error"]
+        lists = [*body.get("errors", ()), *body.get("details", ())]
+        reasons = frozenset(str(entry["reason"]) for entry in lists if "reason" in entry)
+        return _Answer(error.status_code, " ".join(str(body.get("message", "")).split())[:300], reasons)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        text = re.sub(r"<[^>]*>", " ", error.content.decode(errors="replace"))
+        return _Answer(error.status_code, " ".join(text.split())[:100] or "no reason given", frozenset())
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,31 @@
+"""The configuration: its shape (`schema`), its words for time (`duration`) and how a file becomes one (`load`)."""
+
+from exporter.config.duration import format_duration, parse_duration
+from exporter.config.load import ConfigError, Problem, load, loads
+from exporter.config.schema import (
+    CloudSql,
+    Config,
+    Credentials,
+    Expected,
+    InstanceSelector,
+    Policy,
+    ProjectTarget,
+    SearchTarget,
+)
+
+__all__ = [
+    "CloudSql",
+    "Config",
+    "ConfigError",
+    "Credentials",
+    "Expected",
+    "InstanceSelector",
+    "Policy",
+    "Problem",
+    "ProjectTarget",
+    "SearchTarget",
+    "format_duration",
+    "load",
+    "loads",
+    "parse_duration",
+]

@@ -1,0 +1,40 @@
+"""Durations as Prometheus writes them: `90s`, `5m`, `26h`, `7d`, `1h30m`."""
+
+import re
+from datetime import timedelta
+
+_UNITS = {
+    "y": timedelta(days=365),
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+}
+_DURATION = re.compile("".join(rf"(?:(\d{{1,9}}){unit})?" for unit in _UNITS))
+_LONGEST = timedelta(days=365 * 100)
+
+
+def parse_duration(text: object) -> timedelta:
+    """Read a duration; each unit at most once, largest first. Raises ValueError, saying what is expected."""
+    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if not found or not text:
+        hint = f"; did you mean {text}s?" if isinstance(text, int) and not isinstance(text, bool) else ""
+        raise ValueError(f"must be a duration such as 90s, 5m, 26h, 7d or 1h30m{hint}")
+    parts = zip(found.groups(), _UNITS.values(), strict=True)
+    total = sum((int(amount) * unit for amount, unit in parts if amount), timedelta())
+    if total > _LONGEST:
+        raise ValueError("must be a duration of at most 100y")
+    return total
+
+
+def format_duration(span: timedelta) -> str:
+    """Write a duration for people, in its two largest units: `3d 4h`, `26m`, `0s`."""
+    seconds = round(abs(span.total_seconds()))
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        amount, seconds = divmod(seconds, size)
+        if amount:
+            parts.append(f"{amount}{unit}")
+    return ("-" if span < timedelta() and parts else "") + (" ".join(parts[:2]) or "0s")

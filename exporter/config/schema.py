@@ -1,0 +1,266 @@
+"""The shape of the configuration file: every key, its type and its default. Nothing here reads a file."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from exporter.config.duration import parse_duration
+from exporter.model import Instance
+
+T = TypeVar("T")
+
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _positive(span: timedelta) -> timedelta:
+    if span <= timedelta():
+        raise ValueError("must be longer than 0s")
+    return span
+
+
+def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
+    if not items:
+        raise ValueError("must not be empty")
+    return items
+
+
+def _pattern(text: object) -> re.Pattern[str]:
+    if not isinstance(text, str):
+        raise ValueError("must be a regular expression in quotes")
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise ValueError(f"is not a regular expression: {error}") from None
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
+Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]  # anchored at both ends where it is used
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Flag = Annotated[bool, Field(strict=True)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Credentials(_Section):
+    """How to sign requests. Exactly one of: application default credentials, nothing, a key file, impersonation."""
+
+    kind: Literal["adc", "anonymous", "file", "impersonate"] = "adc"
+    file: Path | None = None
+    impersonate: Text | None = None
+    lifetime: PositiveDuration = timedelta(hours=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, value: object) -> object:
+        match value:
+            case "adc" | "anonymous":
+                return {"kind": value}
+            case {"file": str(file), **rest} if file and not rest:
+                return {"kind": "file", "file": file}
+            case {"impersonate": str(account), **rest} if account and rest.keys() <= {"lifetime"}:
+                return {"kind": "impersonate", "impersonate": account, **rest}
+            case _:
+                choices = "adc, anonymous, {file: key.json} or {impersonate: ACCOUNT, lifetime: 1h}"
+                raise ValueError(f"must be one of: {choices}")
+
+
+class CloudSql(_Section):
+    """How to reach the Cloud SQL Admin API."""
+
+    api_version: Literal["v1", "v1beta4"] = "v1"
+    endpoint: str | None = None
+    resource_manager_endpoint: str | None = None
+    credentials: Credentials = Credentials.model_validate("adc")
+    quota_project: Text | None = None
+    universe_domain: Text | None = None
+    requests_per_minute: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 300
+
+    @field_validator("endpoint", "resource_manager_endpoint")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value)
+        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+            raise ValueError("must be a URL such as https://sqladmin.googleapis.com/")
+        if url.scheme == "http" and url.hostname not in LOOPBACK:
+            raise ValueError("plain http is for loopback only (localhost, 127.0.0.1, [::1]); use https")
+        return value.rstrip("/") + "/"
+
+
+class InstanceSelector(_Section):
+    """Which instances of a project are meant; all of them by default."""
+
+    include: tuple[Pattern, ...] = (re.compile(".*"),)
+    exclude: tuple[Pattern, ...] = ()
+    labels: Mapping[str, str] = {}
+
+    def selects(self, instance: Instance) -> bool:
+        """Whether the instance's name and user labels are meant."""
+        name = instance.id.name
+        return (
+            any(pattern.fullmatch(name) for pattern in self.include)
+            and not any(pattern.fullmatch(name) for pattern in self.exclude)
+            and self.labels.items() <= instance.user_labels.items()
+        )
+
+
+class ProjectTarget(_Section):
+    """One project, by its id."""
+
+    project: Text
+    instances: InstanceSelector = InstanceSelector()
+
+
+class SearchTarget(_Section):
+    """All projects that a Cloud Resource Manager search finds."""
+
+    search: Text
+    refresh: PositiveDuration = timedelta(hours=1)
+    instances: InstanceSelector = InstanceSelector()
+
+
+def _target_kind(target: object) -> str:
+    return "<search>" if isinstance(target, dict) and "search" in target else "<project>"
+
+
+# The tag names no key: whoever reads the place of an error leaves it out by its brackets.
+Target = Annotated[
+    Annotated[ProjectTarget, Tag("<project>")] | Annotated[SearchTarget, Tag("<search>")],
+    Discriminator(_target_kind),
+]
+
+
+class Poll(_Section):
+    """When and how hard to poll."""
+
+    interval: PositiveDuration = timedelta(minutes=5)
+    timeout: PositiveDuration = timedelta(seconds=30)
+    concurrency: Annotated[int, Field(strict=True, ge=1, le=256)] = 8
+    full_listing_every: PositiveDuration = timedelta(hours=6)
+    stale_after: PositiveDuration = timedelta(hours=1)
+
+
+class Collect(_Section):
+    """What to collect beyond instances and backup runs."""
+
+    recovery_times: Flag = False
+    final_backups: Flag = False
+    user_labels: tuple[Text, ...] = ()
+
+    @field_validator("recovery_times", "final_backups")
+    @classmethod
+    def _not_yet(cls, value: bool) -> bool:
+        if value:
+            raise ValueError("is not available in this release; leave it false")
+        return value
+
+    @field_validator("user_labels")
+    @classmethod
+    def _distinct(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        labels = [label_name(name) for name in names]
+        twice = sorted({name for name, label in zip(names, labels, strict=True) if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"{' and '.join(twice)} become one and the same Prometheus label; keep one of them")
+        return names
+
+
+def label_name(user_label: str) -> str:
+    """The Prometheus label that carries a user label: `cost-centre` becomes `label_cost_centre`."""
+    return "label_" + re.sub(r"[^a-zA-Z0-9_]", "_", user_label)
+
+
+class Expected(StrEnum):
+    """Whether automated backups are expected of an instance."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+class Match(_Section):
+    """Which instances a policy holds for; all that is given must match."""
+
+    project: Pattern = re.compile(".*")
+    instance: Pattern = re.compile(".*")
+    labels: Mapping[str, str] = {}
+
+
+class Policy(_Section):
+    """What is asked of the instances it matches. Thresholds are exceeded only beyond, not at, their value."""
+
+    match: Match = Match()
+    expected: Expected = Expected.AUTO
+    max_age: PositiveDuration = timedelta(hours=30)
+    critical_age: PositiveDuration = timedelta(hours=54)
+    max_duration: PositiveDuration = timedelta(hours=6)
+    grace: Duration = timedelta(hours=30)
+    require_pitr: Flag = False
+    min_retained: Count | None = None
+    allowed_locations: tuple[Text, ...] | None = None
+
+    @model_validator(mode="after")
+    def _ages_in_order(self) -> Self:
+        if {"max_age", "critical_age"} <= self.model_fields_set and self.critical_age < self.max_age:
+            raise ValueError("critical_age must not be shorter than max_age")
+        return self
+
+    def holds_for(self, instance: Instance) -> bool:
+        """Whether project, name and user labels of the instance match."""
+        return bool(
+            self.match.project.fullmatch(instance.id.project)
+            and self.match.instance.fullmatch(instance.id.name)
+            and self.match.labels.items() <= instance.user_labels.items()
+        )
+
+
+DEFAULT_POLICY = Policy()
+
+
+class State(_Section):
+    """Where what must survive a restart is kept."""
+
+    path: Path | None = Path("data")
+
+
+class Config(_Section):
+    """The whole file."""
+
+    cloudsql: CloudSql = CloudSql()
+    targets: Annotated[tuple[Target, ...], AfterValidator(_not_empty)]
+    poll: Poll = Poll()
+    collect: Collect = Collect()
+    policies: tuple[Policy, ...] = ()
+    state: State = State()
+
+    @field_validator("cloudsql", "poll", "collect", "policies", "state", mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: object, info: ValidationInfo) -> object:
+        """A section whose keys are all commented out is null to YAML, and means its defaults."""
+        return cls.model_fields[str(info.field_name)].default if value is None else value
+
+    def policy_for(self, instance: Instance) -> Policy:
+        """The first policy that matches; the default one where none does."""
+        return next((policy for policy in self.policies if policy.holds_for(instance)), DEFAULT_POLICY)

@@ -1,0 +1,229 @@
+"""Facts, as the Cloud SQL Admin API states them: frozen values, no judgement, no I/O.
+
+Moments are aware UTC datetimes, spans are timedeltas, sizes are bytes. `None` means "the API did not say".
+Field meanings: Google's discovery document of sqladmin v1, schemas `DatabaseInstance` and `BackupRun`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Word(StrEnum):
+    """A closed vocabulary that reads any word it does not know as its member UNKNOWN."""
+
+    @classmethod
+    def _missing_(cls, _value: object) -> "Word":
+        return cls["UNKNOWN"]
+
+
+class RunStatus(Word):
+    """`BackupRun.status`."""
+
+    ENQUEUED = "ENQUEUED"
+    RUNNING = "RUNNING"
+    SUCCESSFUL = "SUCCESSFUL"
+    FAILED = "FAILED"
+    SKIPPED = "SKIPPED"  # the API's word for an idle instance: not a problem
+    OVERDUE = "OVERDUE"  # nothing ran in a whole window: a problem
+    DELETION_PENDING = "DELETION_PENDING"
+    DELETION_FAILED = "DELETION_FAILED"
+    DELETED = "DELETED"
+    UNKNOWN = "unknown"  # a word newer than this release, or none
+
+    @property
+    def in_progress(self) -> bool:
+        """Waiting for its turn, or running."""
+        return self in _IN_PROGRESS
+
+    @property
+    def ended(self) -> bool:
+        """Came to one of the four ends that a run can come to."""
+        return self in _ENDED
+
+    @property
+    def deleted(self) -> bool:
+        """Gone or going: what it once was is no longer said, and it cannot be restored."""
+        return self in _DELETED
+
+
+_IN_PROGRESS = frozenset({RunStatus.ENQUEUED, RunStatus.RUNNING})
+_ENDED = frozenset({RunStatus.SUCCESSFUL, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.OVERDUE})
+_DELETED = frozenset({RunStatus.DELETION_PENDING, RunStatus.DELETION_FAILED, RunStatus.DELETED})
+
+
+class BackupType(Word):
+    """`BackupRun.type`."""
+
+    AUTOMATED = "AUTOMATED"
+    ON_DEMAND = "ON_DEMAND"
+    UNKNOWN = "unknown"
+
+
+class InstanceType(Word):
+    """`DatabaseInstance.instanceType`."""
+
+    CLOUD_SQL_INSTANCE = "CLOUD_SQL_INSTANCE"
+    ON_PREMISES_INSTANCE = "ON_PREMISES_INSTANCE"
+    READ_REPLICA_INSTANCE = "READ_REPLICA_INSTANCE"
+    READ_POOL_INSTANCE = "READ_POOL_INSTANCE"
+    GREEN_INSTANCE = "GREEN_INSTANCE"
+    UNKNOWN = "unknown"
+
+
+class InstanceState(Word):
+    """`DatabaseInstance.state`; RUNNABLE also covers an instance stopped by its owner."""
+
+    RUNNABLE = "RUNNABLE"
+    SUSPENDED = "SUSPENDED"
+    PENDING_DELETE = "PENDING_DELETE"
+    PENDING_CREATE = "PENDING_CREATE"
+    MAINTENANCE = "MAINTENANCE"
+    FAILED = "FAILED"
+    ONLINE_MAINTENANCE = "ONLINE_MAINTENANCE"
+    REPAIRING = "REPAIRING"
+    UNKNOWN = "unknown"
+
+
+class ActivationPolicy(Word):
+    """`Settings.activationPolicy`; NEVER means stopped by its owner."""
+
+    ALWAYS = "ALWAYS"
+    NEVER = "NEVER"
+    UNKNOWN = "unknown"
+
+
+class Edition(Word):
+    """`Settings.edition`."""
+
+    ENTERPRISE = "ENTERPRISE"
+    ENTERPRISE_PLUS = "ENTERPRISE_PLUS"
+    DEVELOPER = "DEVELOPER"
+    UNKNOWN = "unknown"
+
+
+class AvailabilityType(Word):
+    """`Settings.availabilityType`."""
+
+    ZONAL = "ZONAL"
+    REGIONAL = "REGIONAL"
+    UNKNOWN = "unknown"
+
+
+class BackupTier(Word):
+    """`BackupConfiguration.backupTier`: who keeps the backups."""
+
+    STANDARD = "STANDARD"
+    ENHANCED = "ENHANCED"  # Google Cloud Backup and DR
+    ADVANCED = "ADVANCED"  # the deprecated word for ENHANCED
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InstanceId:
+    """What names an instance among all instances."""
+
+    project: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.project}:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """`Settings.backupConfiguration` of an instance."""
+
+    enabled: bool | None = None
+    window_start: timedelta | None = None  # after 00:00 UTC; a window is four hours long
+    location: str | None = None
+    tier: BackupTier = BackupTier.UNKNOWN
+    pitr_enabled: bool | None = None
+    transaction_log_retention: timedelta | None = None
+    retained_backups: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One Cloud SQL instance."""
+
+    id: InstanceId
+    type: InstanceType = InstanceType.UNKNOWN
+    state: InstanceState = InstanceState.UNKNOWN
+    activation: ActivationPolicy = ActivationPolicy.UNKNOWN
+    region: str | None = None
+    database_version: str | None = None
+    edition: Edition = Edition.UNKNOWN
+    availability: AvailabilityType = AvailabilityType.UNKNOWN
+    created: datetime | None = None
+    user_labels: Mapping[str, str] = field(default_factory=dict)
+    backups: BackupSettings = BackupSettings()
+
+    @property
+    def is_replica(self) -> bool:
+        """A read replica or read pool, whose backups are those of its primary."""
+        return self.type in (InstanceType.READ_REPLICA_INSTANCE, InstanceType.READ_POOL_INSTANCE)
+
+
+@dataclass(frozen=True, slots=True)
+class RunError:
+    """Why a run failed.
+
+    `code` is free text from outside, empty where the API gave none; `label` stands for it where the number of
+    different codes must stay small.
+    """
+
+    code: str
+    message: str
+    label: str = "unspecified"
+
+
+@dataclass(frozen=True, slots=True)
+class BackupRun:
+    """One backup run of one instance.
+
+    `since` is the earliest moment known of it, and is always known: it puts runs in order.
+    """
+
+    id: str
+    type: BackupType
+    status: RunStatus
+    since: datetime
+    window_start: datetime | None = None
+    enqueued: datetime | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    error: RunError | None = None
+    location: str | None = None
+    size_bytes: int | None = None
+
+    @property
+    def began(self) -> datetime:
+        """When it started, or the latest earlier moment known: all data up to then is in the backup."""
+        return self.start or self.enqueued or self.since
+
+    @property
+    def duration(self) -> timedelta | None:
+        """End minus start; unknown where the two contradict each other."""
+        return self.end - self.start if self.end and self.start and self.end >= self.start else None
+
+    @property
+    def order(self) -> tuple[datetime, datetime, str]:
+        """Sorts the runs of one instance, oldest first; attempts at one window by when they began."""
+        return (self.since, self.began, self.id)
+
+
+class PollResult(StrEnum):
+    """How a poll of a project ended. The words are closed: they are label values."""
+
+    SUCCESS = "success"
+    UNAUTHENTICATED = "unauthenticated"
+    FORBIDDEN = "forbidden"
+    API_DISABLED = "api_disabled"
+    NOT_FOUND = "not_found"
+    QUOTA = "quota"
+    TIMEOUT = "timeout"
+    UNREACHABLE = "unreachable"
+    SERVER_ERROR = "server_error"
+    BAD_RESPONSE = "bad_response"

@@ -1,0 +1,212 @@
+"""The beat, and the workers that poll projects on it. Each project is polled for itself: none waits for another."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+
+from exporter.config import Config, InstanceSelector, ProjectTarget, SearchTarget
+from exporter.model import Instance, PollResult
+from exporter.scan import CodeLabels, Source, SourceError, scan
+from exporter.snapshot import ProjectStatus, SearchStatus, Snapshot
+
+log = logging.getLogger(__name__)
+
+BEAT = "beat"
+
+Clock = Callable[[], datetime]  # aware UTC
+
+
+def beat(act: Callable[[], None], every: timedelta, stop: threading.Event) -> None:
+    """Act at once, then on a fixed beat, until `stop` is set; a late beat is dropped, never piled up."""
+    due = time.monotonic()
+    while not stop.is_set():
+        act()
+        due = max(due + every.total_seconds(), time.monotonic())
+        stop.wait(due - time.monotonic())
+
+
+class Poller:
+    """Keeps `snapshot` current. Each poll replaces its project's entry; nothing is ever changed in place."""
+
+    def __init__(
+        self,
+        config: Config,
+        source: Source,
+        clock: Clock,
+        codes: CodeLabels,
+        unreadable: Callable[[str], None],
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        """Poll nothing yet. `snapshot` is what an earlier poller knew; `unreadable` is told the kind of each item."""
+        self._config, self._source, self._clock = config, source, clock
+        self._codes, self._count_unreadable = codes, unreadable
+        self.snapshot = snapshot or Snapshot()
+        self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
+        self._pending: set[str] = set()  # jobs waiting or under way
+        self._tried: set[str] = set()  # projects that this poller has polled at least once
+        self._searched: dict[str, float] = {}  # when, on the monotonic clock
+        self._lock = threading.Condition()
+        self._stop = threading.Event()
+        self._signs_of_life: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Poll now and on the beat, in the background, until `stop`."""
+        self._signs_of_life = {BEAT: time.monotonic()}
+        self._start_workers()
+        every = self._config.poll.interval
+        threading.Thread(target=beat, args=(self._round, every, self._stop), name=BEAT, daemon=True).start()
+
+    def stop(self) -> None:
+        """Start no further poll. What is under way is left behind: its result is no longer wanted."""
+        self._stop.set()
+
+    def poll_once(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Snapshot:
+        """Poll every target once, and wait for all; `progress` is told how many polls are done, of how many."""
+        self._start_workers()
+        self._round()
+        with self._lock:
+            while self._pending:
+                self._lock.wait(timeout=0.1)
+                total = len(self._tried) + len(self._pending)
+                progress(len(self._tried), total)
+        self.stop()
+        return self.snapshot
+
+    @property
+    def ready(self) -> bool:
+        """Facts are there to serve: every target was tried once, and one project at least could be read."""
+        with self._lock:
+            tried = bool(self._targeted()) and self._targeted().keys() <= self._tried
+            return tried and any(status.scan for status in self.snapshot.projects.values())
+
+    def healthy(self) -> bool:
+        """The beat goes on, and polls under way show signs of life."""
+        beat_allowed = 2 * self._config.poll.interval.total_seconds() + 60
+        poll_allowed = 4 * self._config.poll.timeout.total_seconds() + 60
+        now = time.monotonic()
+        signs = self._signs_of_life.copy()
+        return all(now - seen < (beat_allowed if name == BEAT else poll_allowed) for name, seen in signs.items())
+
+    def alive(self) -> None:
+        """Take a sign of life from the thread that calls: a request it made was answered, or failed."""
+        worker = threading.current_thread().name
+        if worker in self._signs_of_life:
+            self._signs_of_life[worker] = time.monotonic()
+
+    def _start_workers(self) -> None:
+        for number in range(self._config.poll.concurrency):
+            threading.Thread(target=self._work, name=f"poll-{number}", daemon=True).start()
+
+    def _round(self) -> None:
+        """Ask for a poll of everything that is targeted and not still being polled."""
+        self._signs_of_life[BEAT] = time.monotonic()
+        for target in self._config.targets:
+            if isinstance(target, SearchTarget) and self._search_due(target):
+                self._submit(f"search {target.search}", partial(self._search, target))
+        self._poll_all(self._targeted())
+
+    def _poll_all(self, targeted: Mapping[str, tuple[InstanceSelector, ...]]) -> None:
+        queries = {target.search for target in self._config.targets if isinstance(target, SearchTarget)}
+        if queries <= self.snapshot.searches.keys():  # else a project may yet turn out to be targeted
+            with self._lock:
+                self.snapshot = self.snapshot.only(targeted, queries)
+        for project, selectors in targeted.items():
+            self._submit(project, partial(self._poll, project, selectors))
+
+    def _targeted(self) -> dict[str, tuple[InstanceSelector, ...]]:
+        """Every project that a target names or a search found, with the selectors of all those targets."""
+        targeted: dict[str, tuple[InstanceSelector, ...]] = {}
+        for target in self._config.targets:
+            for project in self._projects_of(target):
+                targeted[project] = (*targeted.get(project, ()), target.instances)
+        return targeted
+
+    def _projects_of(self, target: ProjectTarget | SearchTarget) -> tuple[str, ...]:
+        if isinstance(target, ProjectTarget):
+            return (target.project,)
+        found = self.snapshot.searches.get(target.search)
+        return found.projects if found else ()
+
+    def _search_due(self, target: SearchTarget) -> bool:
+        before = self._searched.get(target.search)
+        status = self.snapshot.searches.get(target.search)
+        fresh = before is not None and time.monotonic() - before < target.refresh.total_seconds()
+        return not (fresh and status and status.up)
+
+    def _submit(self, key: str, job: Callable[[], None]) -> None:
+        with self._lock:
+            if key in self._pending:
+                return
+            self._pending.add(key)
+        self._jobs.put((key, job))
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            try:
+                key, job = self._jobs.get(timeout=1)
+            except queue.Empty:
+                continue
+            worker = threading.current_thread().name
+            self._signs_of_life[worker] = time.monotonic()
+            try:
+                job()
+            finally:
+                self._signs_of_life.pop(worker, None)
+                with self._lock:
+                    self._pending.discard(key)
+                    self._lock.notify_all()
+
+    def _poll(self, project: str, selectors: tuple[InstanceSelector, ...]) -> None:
+        def selects(instance: Instance) -> bool:
+            return any(selector.selects(instance) for selector in selectors)
+
+        def unreadable(kind: str, field: str) -> None:
+            self._count_unreadable(kind)
+            log.debug("an item could not be read in whole", extra={"project": project, "kind": kind, "field": field})
+
+        began = time.monotonic()
+        before = self.snapshot.projects.get(project) or ProjectStatus(project)
+        try:
+            found = scan(self._source, project, self._clock(), selects, self._codes, unreadable)
+        except SourceError as error:
+            after = before.failed(error, timedelta(seconds=time.monotonic() - began))
+        except Exception as error:  # the edge of the poll loop: a fault of ours is a failed poll, and seen
+            log.exception("a poll ended in a fault of the exporter; please report it", extra={"project": project})
+            fault = SourceError(PollResult.BAD_RESPONSE, f"a fault of the exporter: {error!r}")
+            after = before.failed(fault, timedelta(seconds=time.monotonic() - began))
+        else:
+            after = before.succeeded(found, timedelta(seconds=time.monotonic() - began))
+        if self._stop.is_set():
+            return
+        with self._lock:
+            self.snapshot = self.snapshot.with_project(after)
+            self._tried.add(project)
+        _log_change(before, after)
+
+    def _search(self, target: SearchTarget) -> None:
+        before = self.snapshot.searches.get(target.search)
+        try:
+            status = SearchStatus(True, tuple(sorted(set(self._source.projects(target.search)))))
+        except SourceError as error:
+            status = SearchStatus(False, before.projects if before else (), str(error))
+        self._searched[target.search] = time.monotonic()
+        if before is None or before.message != status.message:
+            level = logging.INFO if status.up else logging.ERROR
+            log.log(level, status.message or "search answered", extra={"projects": len(status.projects)})
+        with self._lock:
+            self.snapshot = self.snapshot.with_search(target.search, status)
+        self._poll_all(self._targeted())
+
+
+def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:
+    """Say once, when it changes, how polls of a project end."""
+    if before.result is after.result:
+        return
+    if after.result is PollResult.SUCCESS and after.scan:
+        log.info("project is read", extra={"project": after.project, "instances": len(after.scan.instances)})
+    else:
+        log.error(after.message, extra={"project": after.project, "result": after.result})
