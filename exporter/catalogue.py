@@ -149,9 +149,9 @@ RUNS: tuple[Metric[Assessment], ...] = (
     _by_type(
         "last_success_age_seconds",
         "Time since the newest successful run ended.",
-        lambda history, now: now - history.newest_success.end
-        if history.newest_success and history.newest_success.end
-        else None,
+        lambda history, now: (
+            now - history.newest_success.end if history.newest_success and history.newest_success.end else None
+        ),
     ),
     _by_type(
         "last_success_duration_seconds",
@@ -189,9 +189,7 @@ RUNS: tuple[Metric[Assessment], ...] = (
         "Failed runs since the last successful or skipped one.",
         lambda history, _now: history.consecutive_failures,
     ),
-    _by_type(
-        "in_progress", "1 while a run is enqueued or running.", lambda history, _now: bool(history.in_progress)
-    ),
+    _by_type("in_progress", "1 while a run is enqueued or running.", lambda history, _now: bool(history.in_progress)),
     _by_type("retained", "Backups that can be restored now.", lambda history, _now: len(history.restorable)),
     _by_type(
         "retained_size_bytes",
@@ -324,9 +322,7 @@ PROJECT: tuple[Metric[ProjectStatus], ...] = (
         "How long the last poll of the project took.",
         lambda status: None if status.result is None else status.duration,
     ),
-    Metric(
-        EXPORTER_PREFIX + "polls_total", "Polls of the project, by how they ended.", ("result",), _polls, "counter"
-    ),
+    Metric(EXPORTER_PREFIX + "polls_total", "Polls of the project, by how they ended.", ("result",), _polls, "counter"),
 )
 
 SEARCH: tuple[Metric[tuple[str, SearchStatus]], ...] = (

@@ -67,9 +67,7 @@ def load(file: Path) -> Config:
     if credentials.file is None:
         return config
     beside = credentials.model_copy(update={"file": file.parent / credentials.file})
-    return config.model_copy(
-        update={"cloudsql": config.cloudsql.model_copy(update={"credentials": beside})}
-    )
+    return config.model_copy(update={"cloudsql": config.cloudsql.model_copy(update={"credentials": beside})})
 
 
 def loads(text: str, file: str = "config.yaml") -> Config:

@@ -1,0 +1,160 @@
+"""The command line: flags, commands, exit codes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from exporter import __version__, commands, logs
+from exporter.cloudsql import CredentialsError
+from exporter.config import ConfigError
+from exporter.simulator import WORLDS
+from exporter.web import ListenError
+
+_DEFAULT_FILE = "the configuration (default: %(default)s)"
+# Flags are written out in full: an abbreviation that works today may be ambiguous tomorrow.
+_Parser = cast(type[argparse.ArgumentParser], partial(argparse.ArgumentParser, allow_abbrev=False))
+
+EPILOG = "Documentation: README.md and docs/ of the project. Exit codes: docs/commands.md."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; without one, `serve`. Returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    flags_of_no_command = {"-h", "--help", "--version"}
+    if not given or (given[0].startswith("-") and given[0] not in flags_of_no_command):
+        given.insert(0, "serve")
+    options = _parser().parse_args(given)
+    if "log_level" in options:
+        logs.configure(options.log_level, options.log_format)
+    try:
+        return int(options.run(options))
+    except ConfigError as error:
+        for problem in error.problems:
+            commands.complain(str(problem))
+        return commands.BAD_CONFIGURATION
+    except (CredentialsError, ListenError) as error:
+        commands.complain(str(error))
+        return commands.FATAL
+    except KeyboardInterrupt:
+        return commands.FATAL
+    except BrokenPipeError:  # whoever read our output has seen enough
+        sys.stderr.close()
+        return commands.FATAL
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cloudsql-backup-exporter",
+        description="Prometheus exporter for the health of Google Cloud SQL backups.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, run: object, summary: str) -> argparse.ArgumentParser:
+        sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        sub.add_argument("--version", action="version", version=f"cloudsql-backup-exporter {__version__}")
+        sub.set_defaults(run=run)
+        return sub
+
+    serve = command("serve", commands.serve, "poll, and serve /metrics until told to stop; the default")
+    _config_flags(serve)
+    _web_flags(serve, ":10853")
+    _log_flags(serve, "info")
+
+    check = command("check-config", commands.check_config, "read the configuration offline and print each problem")
+    check.add_argument(
+        "--config.file", dest="config_file", type=Path, default=Path("config.yaml"), metavar="FILE", help=_DEFAULT_FILE
+    )
+
+    status = command("status", commands.status, "poll once and print the verdicts, worst first")
+    _config_flags(status)
+    status.add_argument(
+        "--output", choices=("table", "json"), default="table", help="how to print (default: %(default)s)"
+    )
+    _log_flags(status, "error")
+
+    once = command("once", commands.once, "poll once and print the metrics, for node_exporter's textfile collector")
+    _config_flags(once)
+    once.add_argument("--output", type=Path, metavar="FILE", help="write to FILE, all at once (default: print)")
+    _log_flags(once, "error")
+
+    demo = command("demo", commands.demo, "run the exporter against a simulated Cloud SQL; needs no cloud")
+    _simulation_flags(demo)
+    _web_flags(demo, "127.0.0.1:10853")
+    _log_flags(demo, "info")
+
+    simulate = command("simulate", commands.simulate, "run only the simulated Cloud SQL Admin API")
+    _simulation_flags(simulate)
+    simulate.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        default="127.0.0.1:10854",
+        metavar="HOST:PORT",
+        help="where to listen; loopback only (default: %(default)s)",
+    )
+    _log_flags(simulate, "info")
+    return parser
+
+
+def _config_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config.file", dest="config_file", type=Path, default=Path("config.yaml"), metavar="FILE", help=_DEFAULT_FILE
+    )
+
+
+def _web_flags(parser: argparse.ArgumentParser, address: str) -> None:
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        action="append",
+        metavar="HOST:PORT",
+        help=f"where to serve; may be repeated (default: {address})",
+    )
+    parser.add_argument(
+        "--web.enable-lifecycle",
+        dest="lifecycle",
+        action="store_true",
+        help="let POST /-/reload reload the configuration (default: off)",
+    )
+    parser.set_defaults(default_address=address)
+
+
+def _log_flags(parser: argparse.ArgumentParser, level: str) -> None:
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=("debug", "info", "warning", "error"),
+        default=level,
+        help="what to log to stderr (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=("logfmt", "json"),
+        default="logfmt",
+        help="how to log (default: %(default)s)",
+    )
+
+
+def _simulation_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--world", choices=sorted(WORLDS), default="demo", help="what to simulate (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="N",
+        help="how fast time passes in it; 1440 is a day in a minute (default: 1, real time)",
+    )
+
+
+def _speed(text: str) -> float:
+    speed = float(text)
+    if not 0 <= speed <= 100_000:
+        raise argparse.ArgumentTypeError("must be from 0 to 100000")
+    return speed

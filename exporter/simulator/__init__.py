@@ -1,0 +1,10 @@
+"""A simulated Cloud SQL Admin API on loopback: worlds of instances and backup runs that move with time.
+
+Written from Google's discovery document of sqladmin v1 and docs/api.md. It knows nothing of the exporter.
+"""
+
+from exporter.simulator.clock import SimulatedClock
+from exporter.simulator.server import Simulator
+from exporter.simulator.worlds import WORLDS, World
+
+__all__ = ["WORLDS", "SimulatedClock", "Simulator", "World"]

@@ -1,0 +1,6 @@
+"""The HTTP side: `app` answers requests, `server` puts it on sockets."""
+
+from exporter.web.app import application
+from exporter.web.server import ListenError, WebServer
+
+__all__ = ["ListenError", "WebServer", "application"]

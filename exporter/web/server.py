@@ -1,0 +1,69 @@
+"""The application on its sockets, in a thread of its own, so that signals and polls stay with others."""
+
+import errno
+import logging
+import socket
+import threading
+from collections.abc import Sequence
+
+import uvicorn
+from starlette.types import ASGIApp
+
+log = logging.getLogger(__name__)
+
+STOP_WITHIN = 0.8  # seconds that answers under way are given at the end
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; says why and what to do."""
+
+
+class WebServer:
+    """Serves one application on any number of addresses."""
+
+    def __init__(self, app: ASGIApp, addresses: Sequence[str]) -> None:
+        """Bind every address, `HOST:PORT`; no host means all of the machine. Raises ListenError."""
+        self._sockets = [_listening(address) for address in addresses]
+        config = uvicorn.Config(
+            app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="web", daemon=True)
+
+    @property
+    def urls(self) -> list[str]:
+        """Where to look, one URL an address."""
+        return [_url(listener) for listener in self._sockets]
+
+    def start(self) -> None:
+        """Answer requests in the background."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let answers under way end, for a moment."""
+        self._server.should_exit = True
+        self._thread.join(STOP_WITHIN)
+
+
+def _listening(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not port.isdecimal() or int(port) > 65535:
+        raise ListenError(f"{address!r} is no address to listen on; write HOST:PORT, or :PORT for every interface")
+    try:
+        if host:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            return socket.create_server((host, int(port)), family=family, backlog=128)
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
+        return socket.create_server(("", int(port)), backlog=128)
+    except OSError as error:
+        hint = "another process listens there: stop it, or choose another port with --web.listen-address"
+        reason = hint if error.errno == errno.EADDRINUSE else str(error.strerror or error)
+        raise ListenError(f"cannot listen on {address}: {reason}") from error
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = "localhost" if host in ("::", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 (compared)
+    return f"http://{host}:{port}/"

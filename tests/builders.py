@@ -1,0 +1,137 @@
+"""Facts and worlds for tests, with everything ordinary left out of sight."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from exporter.assess import Assessment, assess
+from exporter.config import Config, Policy
+from exporter.history import history
+from exporter.model import (
+    ActivationPolicy,
+    BackupRun,
+    BackupSettings,
+    BackupTier,
+    BackupType,
+    Instance,
+    InstanceId,
+    InstanceState,
+    InstanceType,
+    RunError,
+    RunStatus,
+)
+from exporter.scan import Page
+from exporter.simulator import SimulatedClock, World
+from exporter.simulator.api import answer
+from exporter.simulator.worlds import Project
+from exporter.view import ExporterFacts
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
+
+SETTINGS = BackupSettings(
+    enabled=True, window_start=4 * HOUR, tier=BackupTier.STANDARD, pitr_enabled=False, retained_backups=7
+)
+INSTANCE = Instance(
+    id=InstanceId("shop-prod", "orders"),
+    type=InstanceType.CLOUD_SQL_INSTANCE,
+    state=InstanceState.RUNNABLE,
+    activation=ActivationPolicy.ALWAYS,
+    created=NOW - 400 * DAY,
+    backups=SETTINGS,
+)
+FACTS = ExporterFacts("1.2.3", "abc", "3.11.0", reload_successful=True, reload_succeeded_at=NOW)
+
+
+def run(
+    status: RunStatus = RunStatus.SUCCESSFUL,
+    ago: timedelta = 8 * HOUR,
+    took: timedelta = 7 * MINUTE,
+    kind: BackupType = BackupType.AUTOMATED,
+    location: str | None = "eu",
+    code: str = "INTERNAL_ERROR",
+) -> BackupRun:
+    """A run that began exactly `ago` before NOW, when its window opened too."""
+    began = NOW - ago
+    bare = status in (RunStatus.SKIPPED, RunStatus.OVERDUE)
+    ended = status.ended and not bare
+    return BackupRun(
+        id=str(round(began.timestamp() * 1000)),
+        type=kind,
+        status=status,
+        since=began,
+        window_start=began,
+        enqueued=None if bare else began,
+        start=None if bare or status is RunStatus.ENQUEUED else began,
+        end=began + took if ended else None,
+        error=RunError(code, "it failed", code) if status is RunStatus.FAILED else None,
+        location=location,
+        size_bytes=2**30 if status is RunStatus.SUCCESSFUL else None,
+    )
+
+
+def verdict(
+    *runs: BackupRun, instance: Instance = INSTANCE, policy: Policy | None = None, now: datetime = NOW
+) -> Assessment:
+    """The verdict on an instance with these runs."""
+    return assess(instance, history(runs), policy or Policy(), now)
+
+
+class WorldSource:
+    """A Source that asks a simulated world without a network."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def instances(self, project: str) -> Iterator[Page]:
+        """As the API lists them."""
+        yield Page(self._items(f"/v1/projects/{project}/instances"))
+
+    def backup_runs(self, project: str, instance: str) -> Iterator[Page]:
+        """As the API lists them."""
+        yield Page(self._items(f"/v1/projects/{project}/instances/{instance}/backupRuns"))
+
+    def projects(self, query: str) -> Iterator[str]:
+        """Every project of the world."""
+        assert query
+        yield from self.world.projects
+
+    def _items(self, path: str) -> list[object]:
+        items = answer(self.world, path, {"maxResults": "1000"}).body.get("items", [])
+        assert isinstance(items, list)
+        return items
+
+
+def world(projects: dict[str, Project], speed: float = 0) -> World:
+    """A world that begins at NOW and stands still, unless a speed is given."""
+    return World(projects, SimulatedClock(NOW, speed))
+
+
+def config(endpoint: str = "http://127.0.0.1:1/", projects: tuple[str, ...] = ("museum",), **sections: object) -> Config:
+    """A configuration for simulated projects."""
+    return Config.model_validate(
+        {
+            "cloudsql": {"endpoint": endpoint, "credentials": "anonymous"},
+            "targets": [{"project": project} for project in projects],
+            **sections,
+        }
+    )
+
+
+def no_note(_kind: str, _field: str) -> None:
+    """Take no note of unreadable items."""
+
+
+def waiting(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether a condition comes to hold in time; looks again and again."""
+
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()
