@@ -10,7 +10,7 @@ from typing import cast
 from exporter import __version__, commands, logs
 from exporter.cloudsql import CredentialsError
 from exporter.config import ConfigError
-from exporter.simulator import WORLDS
+from exporter.simulator import KINDS, WORLDS, Fault
 from exporter.web import ListenError
 
 _DEFAULT_FILE = "the configuration (default: %(default)s)"
@@ -75,12 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument(
         "--output", choices=("table", "json"), default="table", help="how to print (default: %(default)s)"
     )
-    _log_flags(status, "error")
+    _log_flags(status, "off")
 
     once = command("once", commands.once, "poll once and print the metrics, for node_exporter's textfile collector")
     _config_flags(once)
     once.add_argument("--output", type=Path, metavar="FILE", help="write to FILE, all at once (default: print)")
-    _log_flags(once, "error")
+    _log_flags(once, "off")
 
     demo = command("demo", commands.demo, "run the exporter against a simulated Cloud SQL; needs no cloud")
     _simulation_flags(demo)
@@ -127,7 +127,7 @@ def _log_flags(parser: argparse.ArgumentParser, level: str) -> None:
     parser.add_argument(
         "--log.level",
         dest="log_level",
-        choices=("debug", "info", "warning", "error"),
+        choices=("debug", "info", "warning", "error", "off"),
         default=level,
         help="what to log to stderr (default: %(default)s)",
     )
@@ -151,6 +151,24 @@ def _simulation_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="how fast time passes in it; 1440 is a day in a minute (default: 1, real time)",
     )
+    parser.add_argument(
+        "--fault",
+        dest="faults",
+        type=_fault,
+        action="append",
+        default=[],
+        metavar="KIND[:PROJECT[:METHOD]]",
+        help=f"let requests meet a fault; may be repeated. Kinds: {', '.join(KINDS)}",
+    )
+
+
+def _fault(text: str) -> Fault:
+    """`KIND[:PROJECT[:METHOD]]`."""
+    kind, project, method = [*text.split(":"), "*", "*"][:3]
+    try:
+        return Fault(kind, project or "*", method or "*", seconds=10 if kind == "slow" else 0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _speed(text: str) -> float:

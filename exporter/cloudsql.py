@@ -216,20 +216,22 @@ def _unreachable(body: dict[str, object]) -> Iterator[str]:
 
 def _source_error(method: str, subject: str, error: BaseException) -> SourceError:
     """Put a foreign error in our words, with what to do about it."""
+    asked, said = f"{method} of {subject}", (str(error).splitlines() or [type(error).__name__])[0][:300]
+    unreachable = SourceError(PollResult.UNREACHABLE, f"{asked}: the API cannot be reached: {said}")
     match error:
         case errors.HttpError():
             return _refusal(method, subject, _answer(error))
         case google.auth.exceptions.RefreshError():
             advice = "the credentials were refused; renew them, or check the impersonated account"
-            return SourceError(PollResult.UNAUTHENTICATED, f"{method} of {subject}: {advice}: {_first_line(error)}")
+            return SourceError(PollResult.UNAUTHENTICATED, f"{asked}: {advice}: {said}")
         case TimeoutError():
-            return SourceError(PollResult.TIMEOUT, f"{method} of {subject}: no answer in time; see poll.timeout")
+            return SourceError(PollResult.TIMEOUT, f"{asked}: no answer in time; see poll.timeout")
+        case ConnectionError():  # before HTTPException: a connection closed without an answer is both
+            return unreachable
         case httplib2.error.FailedToDecompressContent() | http.client.HTTPException() | ValueError() | RecursionError():
-            text = f"{method} of {subject}: the answer was cut short or is not JSON: {_first_line(error)}"
-            return SourceError(PollResult.BAD_RESPONSE, text)
+            return SourceError(PollResult.BAD_RESPONSE, f"{asked}: the answer was cut short or is not JSON: {said}")
         case _:
-            text = f"{method} of {subject}: the API cannot be reached: {_first_line(error)}"
-            return SourceError(PollResult.UNREACHABLE, text)
+            return unreachable
 
 
 def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
@@ -266,7 +268,3 @@ def _answer(error: errors.HttpError) -> _Answer:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         text = re.sub(r"<[^>]*>", " ", error.content.decode(errors="replace"))
         return _Answer(error.status_code, " ".join(text.split())[:100] or "no reason given", frozenset())
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

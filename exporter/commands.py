@@ -8,7 +8,7 @@ import queue
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from exporter.config import Config, ConfigError, load
 from exporter.poll import Clock
 from exporter.render import TEXT
 from exporter.service import Exporter, system_clock
-from exporter.simulator import WORLDS, SimulatedClock, Simulator, World
+from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
 from exporter.view import View
 from exporter.web import ListenError, WebServer, application
 
@@ -99,7 +99,7 @@ def demo(options: argparse.Namespace) -> int:
     """Serve what a simulated Cloud SQL shows, by its clock."""
     clock = SimulatedClock(system_clock(), options.speed)
     world = World(WORLDS[options.world](), clock)
-    with _simulator(world) as simulator:
+    with _simulator(world, options.faults) as simulator:
         config = _demo_config(simulator.url, options.speed)
 
         def introduce(urls: list[str]) -> None:
@@ -122,7 +122,7 @@ def simulate(options: argparse.Namespace) -> int:
         raise ListenError(
             f"{options.listen_address!r}: the simulated API listens on loopback only; write 127.0.0.1:PORT"
         )
-    with _simulator(world, host, int(port)) as simulator, _signals() as signals:
+    with _simulator(world, options.faults, host, int(port)) as simulator, _signals() as signals:
         out = Console(stderr=True, soft_wrap=True, highlight=False)
         out.print(f"World [bold]{options.world}[/], {_pace(options.speed)}:")
         _print_world(out, world)
@@ -219,12 +219,14 @@ def _write_atomically(file: Path, content: bytes) -> None:
 
 
 @contextmanager
-def _simulator(world: World, host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]:
+def _simulator(world: World, faults: Sequence[Fault], host: str = "127.0.0.1", port: int = 0) -> Iterator[Simulator]:
     try:
         simulator = Simulator(world, host, port)
     except OSError as error:
         reason = f"{error.strerror}; choose another port with --web.listen-address"
         raise ListenError(f"the simulated API cannot listen on {host}:{port}: {reason}") from error
+    for fault in faults:
+        simulator.faults.add(fault)
     with simulator:
         yield simulator
 

@@ -9,10 +9,10 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def configure(level: str, style: str) -> None:
-    """Send every log line of the process to stderr; `level` as argparse gave it, `style` is logfmt or json."""
+    """Send every log line of the process to stderr; `level` is debug, info, warning, error or off, `style` is logfmt or json."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if style == "json" else _Logfmt())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level="CRITICAL" if level == "off" else level.upper(), handlers=[handler], force=True)
     for chatty in ("googleapiclient", "google.auth", "google_auth_httplib2", "asyncio"):
         logging.getLogger(chatty).setLevel(logging.CRITICAL)  # what they report is raised to us as well
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

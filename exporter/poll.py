@@ -180,9 +180,9 @@ class Poller:
             after = before.failed(fault, timedelta(seconds=time.monotonic() - began))
         else:
             after = before.succeeded(found, timedelta(seconds=time.monotonic() - began))
-        if self._stop.is_set():
-            return
         with self._lock:
+            if self._stop.is_set() or project not in self._targeted():
+                return  # nobody wants to know any more
             self.snapshot = self.snapshot.with_project(after)
             self._tried.add(project)
         _log_change(before, after)

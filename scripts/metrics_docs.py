@@ -1,6 +1,7 @@
 """Writes docs/metrics.md from the catalogue; with --check, says whether it is current instead."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from exporter import catalogue
@@ -33,7 +34,7 @@ def document() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(rows: list[tuple[str, str, tuple[str, ...], str]]) -> list[str]:
+def _table(rows: Sequence[tuple[str, str, tuple[str, ...], str]]) -> list[str]:
     lines = ["| name | type | labels | meaning |", "|---|---|---|---|"]
     for name, kind, labels, meaning in rows:
         listed = ", ".join(f"`{label}`" for label in labels)

@@ -22,7 +22,7 @@ from exporter.model import (
 )
 from exporter.scan import Page
 from exporter.simulator import SimulatedClock, World
-from exporter.simulator.api import answer
+from exporter.simulator.api import Request, answer
 from exporter.simulator.worlds import Project
 from exporter.view import ExporterFacts
 
@@ -100,7 +100,7 @@ class WorldSource:
         yield from self.world.projects
 
     def _items(self, path: str) -> list[object]:
-        items = answer(self.world, path, {"maxResults": "1000"}).body.get("items", [])
+        items = answer(Request(self.world, path, {"maxResults": "1000"})).body.get("items", [])
         assert isinstance(items, list)
         return items
 
@@ -110,7 +110,9 @@ def world(projects: dict[str, Project], speed: float = 0) -> World:
     return World(projects, SimulatedClock(NOW, speed))
 
 
-def config(endpoint: str = "http://127.0.0.1:1/", projects: tuple[str, ...] = ("museum",), **sections: object) -> Config:
+def config(
+    endpoint: str = "http://127.0.0.1:1/", projects: tuple[str, ...] = ("museum",), **sections: object
+) -> Config:
     """A configuration for simulated projects."""
     return Config.model_validate(
         {
@@ -127,7 +129,6 @@ def no_note(_kind: str, _field: str) -> None:
 
 def waiting(condition: Callable[[], bool], seconds: float = 20) -> bool:
     """Whether a condition comes to hold in time; looks again and again."""
-
 
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -22,8 +22,8 @@ def days(*statuses: RunStatus) -> list[BackupRun]:
 def automated(*statuses: RunStatus) -> tuple[RunStatus | None, RunStatus | None, int]:
     told = history(days(*statuses)).of(BackupType.AUTOMATED)
     return (
-        told.newest and told.newest.status,
-        told.newest_ended and told.newest_ended.status,
+        told.newest.status if told.newest else None,
+        told.newest_ended.status if told.newest_ended else None,
         told.consecutive_failures,
     )
 

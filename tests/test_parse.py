@@ -37,8 +37,8 @@ def unreadable(item: object) -> tuple[str, ...]:
     return parse.backup_run(item, latest=LATEST).unreadable
 
 
-def moment(day: int, *time: int) -> datetime:
-    return datetime(2026, 11, day, *time, tzinfo=UTC)
+def moment(day: int, hour: int, minute: int = 0, second: int = 0, microsecond: int = 0) -> datetime:
+    return datetime(2026, 11, day, hour, minute, second, microsecond, tzinfo=UTC)
 
 
 def test_a_whole_run_is_read_field_by_field() -> None:

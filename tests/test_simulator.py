@@ -12,7 +12,7 @@ from jsonschema import Draft4Validator
 
 from exporter.cloudsql import INSTANCE_FIELDS, RUN_FIELDS
 from exporter.simulator import WORLDS, Simulator, World
-from exporter.simulator.api import answer
+from exporter.simulator.api import Request, answer
 from tests.builders import DAY, HOUR, world
 
 DISCOVERY = json.loads((files("googleapiclient") / "discovery_cache/documents/sqladmin.v1.json").read_text())
@@ -49,7 +49,7 @@ def demo() -> World:
 
 
 def get(asked: World, path: str, **query: str) -> dict[str, Any]:
-    return answer(asked, path, query).body
+    return answer(Request(asked, path, query)).body
 
 
 def test_every_answer_is_valid_by_the_discovery_document_at_every_hour_of_two_days() -> None:
@@ -90,7 +90,8 @@ def test_the_fields_the_exporter_asks_for_are_declared(mask: str) -> None:
 def test_pages_put_together_are_the_whole_listing_and_an_unasked_size_is_twenty() -> None:
     asked, path = demo(), "/v1/projects/museum/instances/-/backupRuns"
     whole = get(asked, path, maxResults="1000")["items"]
-    pages, token = [], {}
+    pages: list[list[dict[str, Any]]] = []
+    token: dict[str, str] = {}
     while True:
         page = get(asked, path, **token)
         pages.append(page["items"])
@@ -131,7 +132,7 @@ def test_one_run_can_be_had_by_its_id_and_fields_are_picked() -> None:
     ],
 )
 def test_a_refusal_has_the_shape_of_the_real_ones(path: str, query: dict[str, str], status: int, reason: str) -> None:
-    refused = answer(demo(), path, query)
+    refused = answer(Request(demo(), path, query))
     error: Any = refused.body["error"]
     assert (refused.status, error["code"], error["errors"][0]["reason"]) == (status, status, reason)
 

@@ -23,10 +23,10 @@ def parse_duration(text: object) -> timedelta:
         hint = f"; did you mean {text}s?" if isinstance(text, int) and not isinstance(text, bool) else ""
         raise ValueError(f"must be a duration such as 90s, 5m, 26h, 7d or 1h30m{hint}")
     parts = zip(found.groups(), _UNITS.values(), strict=True)
-    total = sum((int(amount) * unit for amount, unit in parts if amount), timedelta())
-    if total > _LONGEST:
+    seconds = sum(int(amount) * unit.total_seconds() for amount, unit in parts if amount)
+    if seconds > _LONGEST.total_seconds():
         raise ValueError("must be a duration of at most 100y")
-    return total
+    return timedelta(seconds=seconds)
 
 
 def format_duration(span: timedelta) -> str:

@@ -14,6 +14,7 @@ _ROUTE = re.compile(
     r"/(?:v1|sql/v1beta4)/projects/(?P<project>[^/]+)/instances"
     r"(?:/(?P<instance>[^/]+)/backupRuns(?:/(?P<run>[^/]+))?)?"
 )
+_METHODS = {(False, False): "instances.list", (True, False): "backupRuns.list", (True, True): "backupRuns.get"}
 _SEARCH = "/v3/projects:search"
 _TERM = re.compile(r"(labels\.(?P<label>[\w-]+)|state|id|projectId)[:=](?P<value>\S+)")
 
@@ -37,31 +38,46 @@ class RefusalError(Exception):
         self.answer = Answer(code, {"error": {"code": code, "message": message, "errors": [error], **more}})
 
 
-def answer(world: World, path: str, query: Mapping[str, str]) -> Answer:
-    """Answer a GET request."""
+class Request:
+    """A GET request to the API: its path and query, and what they mean."""
+
+    def __init__(self, world: World, path: str, query: Mapping[str, str]) -> None:
+        route = _ROUTE.fullmatch(path)
+        parts = {key: unquote(part) for key, part in route.groupdict("").items()} if route else {}
+        self.world, self.path, self.query = world, path, query
+        self.project, self.instance, self.run = (parts.get(key, "") for key in ("project", "instance", "run"))
+        search = "projects.search" if path == _SEARCH else ""
+        self.method = _METHODS[bool(self.instance), bool(self.run)] if route else search
+
+    def instances_in(self, region: str) -> set[str]:
+        """The names of the project's instances in a region."""
+        instances = self.world.instances(self.project) if self.project in self.world.projects else []
+        return {str(instance["name"]) for instance in instances if instance["region"] == region}
+
+
+def answer(request: Request) -> Answer:
+    """Answer a request."""
     try:
-        if path == _SEARCH:
-            body = _page(_found(world, query.get("query", "")), query, "projects", "", (100, 500), "pageSize")
-        elif route := _ROUTE.fullmatch(path):
-            body = _routed(world, {key: unquote(part) for key, part in route.groupdict("").items()}, query)
-        else:
-            raise RefusalError(404, "notFound", f"No such path: {path}")
-        return Answer(200, _masked(body, _mask(query.get("fields", ""))))
+        return Answer(200, _masked(_body(request), _mask(request.query.get("fields", ""))))
     except RefusalError as refusal:
         return refusal.answer
 
 
-def _routed(world: World, route: Mapping[str, str], query: Mapping[str, str]) -> Resource:
-    project, instance = route["project"], route["instance"]
+def _body(request: Request) -> Resource:
+    world, project, instance, query = request.world, request.project, request.instance, request.query
+    if request.method == "projects.search":
+        return _page(_found(world, query.get("query", "")), query, "projects", "", (100, 500), "pageSize")
+    if not request.method:
+        raise RefusalError(404, "notFound", f"No such path: {request.path}")
     _admit(world, project)
-    if not instance:
+    if request.method == "instances.list":
         return _page(world.instances(project), query, "items", "sql#instancesList", (500, 1000))
     if instance != "-" and instance not in world.projects[project].instances:
         raise RefusalError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
     runs = world.backup_runs(project, None if instance == "-" else instance)
-    if not route["run"]:
+    if request.method == "backupRuns.list":
         return _page(runs, query, "items", "sql#backupRunsList", (20, 1000))
-    found = next((run for run in runs if run["id"] == route["run"]), None)
+    found = next((run for run in runs if run["id"] == request.run), None)
     if found is None:
         raise RefusalError(404, "backupRunDoesNotExist", "The backup run does not exist.")
     return found

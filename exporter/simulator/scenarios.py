@@ -145,6 +145,7 @@ ALL = (
     Scenario(
         "high-availability",
         "backed up every day, regional, point-in-time recovery on",
+        instance={"region": "europe-west4"},
         settings={"availabilityType": "REGIONAL", "edition": "ENTERPRISE_PLUS"},
         backups={"pointInTimeRecoveryEnabled": True, "backupRetentionSettings": {"retainedBackups": 15}},
     ),
@@ -184,7 +185,6 @@ def instance_resource(scenario: Scenario, project: str, name: str, created: str,
         "backendType": "SECOND_GEN",
         "databaseVersion": "POSTGRES_16",
         "createTime": created,
-        "connectionName": f"{project}:europe-west1:{name}",
         **scenario.instance,
         "settings": settings | dict(scenario.settings),
     }

@@ -46,9 +46,9 @@ class WebServer:
 
 
 def _listening(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
+    host, colon, port = address.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not port.isdecimal() or int(port) > 65535:
+    if not colon or not port.isdecimal() or int(port) > 65535:
         raise ListenError(f"{address!r} is no address to listen on; write HOST:PORT, or :PORT for every interface")
     try:
         if host:

@@ -1,0 +1,199 @@
+"""Google's client against the simulated API over real HTTP: every page, every error in one of our words."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from exporter.cloudsql import CloudSqlApi, CredentialsError
+from exporter.config import CloudSql
+from exporter.model import PollResult
+from exporter.scan import ALL_INSTANCES, CodeLabels, ProjectScan, SourceError, scan
+from exporter.simulator import WORLDS, Fault, Simulator
+from exporter.simulator.worlds import Project
+from tests.builders import NOW, WorldSource, no_note, world
+
+TIMEOUT = timedelta(seconds=5)
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(world(WORLDS["demo"]())) as simulator:
+        yield simulator
+
+
+def observe(_method: str, _code: str, _seconds: float) -> None:
+    """Take no note."""
+
+
+def api(simulator: Simulator, timeout: timedelta = TIMEOUT, **settings: object) -> CloudSqlApi:
+    keys = {"endpoint": simulator.url, "credentials": "anonymous"} | settings
+    return CloudSqlApi(CloudSql.model_validate(keys), timeout, observe)
+
+
+def read(source: CloudSqlApi | WorldSource, project: str) -> ProjectScan:
+    return scan(source, project, NOW, lambda _instance: True, CodeLabels(), no_note)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta4"])
+def test_what_comes_over_http_is_what_the_world_holds(simulator: Simulator, version: str) -> None:
+    told = read(api(simulator, api_version=version), "museum")
+    assert told == read(WorldSource(simulator.world), "museum")
+    prefix = "/v1/" if version == "v1" else "/sql/v1beta4/"
+    assert all(path.startswith(prefix) for path in simulator.requests)
+
+
+def test_a_project_is_read_with_one_request_for_instances_and_one_for_all_runs(simulator: Simulator) -> None:
+    read(api(simulator), "museum")
+    assert [path.split("?")[0] for path in simulator.requests] == [
+        "/v1/projects/museum/instances",
+        "/v1/projects/museum/instances/-/backupRuns",
+    ]
+
+
+def test_every_page_is_read(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.cloudsql.PAGE_SIZE", 7)
+    assert read(api(simulator), "museum") == read(WorldSource(simulator.world), "museum")
+    assert len(simulator.requests) > 20
+
+
+def test_a_project_of_a_domain_keeps_its_colon() -> None:
+    with Simulator(world({"example.com:shop": Project(WORLDS["healthy"]()["shop-prod"].instances)})) as simulator:
+        assert len(read(api(simulator), "example.com:shop").instances) == 8
+
+
+def test_where_the_wildcard_is_refused_instances_are_listed_one_by_one(simulator: Simulator) -> None:
+    simulator.faults.add(Fault("no-wildcard"))
+    assert read(api(simulator), "shop-prod") == read(WorldSource(simulator.world), "shop-prod")
+    assert sum("backupRuns" in path for path in simulator.requests) == 1 + 8  # all but the replica
+
+
+def test_an_instance_deleted_between_the_listings_has_no_runs(simulator: Simulator) -> None:
+    """The first single listing is answered with 404; the others are read."""
+    simulator.faults.add(Fault("no-wildcard", times=1))
+    simulator.faults.add(Fault("not-found", method="backupRuns.list", times=1))
+    simulator.faults.add(Fault("slow", method="instances.list"))
+    told = read(api(simulator), "shop-prod")
+    assert sum(bool(history.runs) for history in told.histories.values()) >= 6
+
+
+@pytest.mark.parametrize(
+    ("fault", "result", "says"),
+    [
+        ("unauthenticated", PollResult.UNAUTHENTICATED, "check cloudsql.credentials"),
+        ("forbidden", PollResult.FORBIDDEN, "grant cloudsql.instances.list (roles/cloudsql.viewer has it)"),
+        ("api-disabled", PollResult.API_DISABLED, "gcloud services enable sqladmin.googleapis.com --project=museum"),
+        ("not-found", PollResult.NOT_FOUND, "404"),
+        ("quota", PollResult.QUOTA, "lower cloudsql.requests_per_minute"),
+        ("server-error", PollResult.SERVER_ERROR, "500 Internal error encountered."),
+        ("unavailable", PollResult.SERVER_ERROR, "503 Error 503 Service Unavailable"),
+        ("slow", PollResult.TIMEOUT, "poll.timeout"),
+        ("cut", PollResult.BAD_RESPONSE, "cut short"),
+        ("reset", PollResult.UNREACHABLE, "cannot be reached"),
+        ("html", PollResult.BAD_RESPONSE, "not JSON"),
+        ("wrong-json", PollResult.BAD_RESPONSE, "items is not a list"),
+    ],
+)
+def test_each_fault_is_one_of_our_words_and_says_what_to_do(
+    simulator: Simulator, fault: str, result: PollResult, says: str
+) -> None:
+    simulator.faults.add(Fault(fault, seconds=2 if fault == "slow" else 0))
+    with pytest.raises(SourceError) as caught:
+        read(api(simulator, timedelta(seconds=0.5)), "museum")
+    assert (caught.value.result, says in str(caught.value)) == (result, True), str(caught.value)
+
+
+def test_a_refused_listing_of_runs_names_its_permission(simulator: Simulator) -> None:
+    simulator.faults.add(Fault("forbidden", method="backupRuns.list"))
+    with pytest.raises(SourceError, match=r"grant cloudsql\.backupRuns\.list"):
+        read(api(simulator), "museum")
+
+
+def test_an_expired_page_token_is_an_error_and_no_shorter_listing(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.cloudsql.PAGE_SIZE", 7)
+    simulator.faults.add(Fault("expired-token"))
+    with pytest.raises(SourceError, match="token has expired"):
+        read(api(simulator), "museum")
+
+
+def test_nobody_listening_is_unreachable(simulator: Simulator) -> None:
+    source = api(simulator)
+    simulator.stop()
+    with pytest.raises(SourceError) as caught:
+        read(source, "museum")
+    assert caught.value.result is PollResult.UNREACHABLE
+    simulator.start = lambda: None  # type: ignore[method-assign] # stopped already
+
+
+def test_an_unreachable_region_is_named(simulator: Simulator) -> None:
+    simulator.faults.add(Fault("unreachable-region", region="europe-west4"))
+    assert read(api(simulator), "shop-prod").unreachable_regions == ("europe-west4",)
+
+
+def test_requests_are_observed_with_method_and_code(simulator: Simulator) -> None:
+    seen: list[tuple[str, str]] = []
+    settings = CloudSql.model_validate({"endpoint": simulator.url, "credentials": "anonymous"})
+    source = CloudSqlApi(settings, TIMEOUT, lambda method, code, _seconds: seen.append((method, code)))
+    read(source, "museum")
+    simulator.faults.add(Fault("quota", times=1))
+    simulator.faults.add(Fault("reset"))
+    for _ in range(2):
+        with pytest.raises(SourceError):
+            list(source.backup_runs("museum", ALL_INSTANCES))
+    assert seen == [
+        ("instances.list", "200"),
+        ("backupRuns.list", "200"),
+        ("backupRuns.list", "429"),
+        ("backupRuns.list", "unreachable"),
+    ]
+
+
+def test_threads_have_connections_of_their_own(simulator: Simulator) -> None:
+    source = api(simulator)
+    whole = read(WorldSource(simulator.world), "museum")
+    told: list[ProjectScan] = []
+    threads = [threading.Thread(target=lambda: told.append(read(source, "museum"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [whole] * 8
+
+
+def test_a_search_finds_projects(simulator: Simulator) -> None:
+    assert list(api(simulator).projects("labels.env=prod state:ACTIVE")) == [
+        "museum",
+        "sealed",
+        "shop-prod",
+        "warehouse-prod",
+    ]
+    assert list(api(simulator).projects("id:museum")) == ["museum"]
+
+
+@pytest.mark.parametrize(("content", "says"), [(None, "No such file"), ("{", "Expecting"), ("{}", "fields")])
+def test_a_key_file_that_cannot_be_used_is_one_clear_error(tmp_path: Path, content: str | None, says: str) -> None:
+    file = tmp_path / "key.json"
+    if content is not None:
+        file.write_text(content)
+    settings = CloudSql.model_validate({"credentials": {"file": str(file)}})
+    with pytest.raises(
+        CredentialsError, match=r"key\.json cannot be used.*check cloudsql\.credentials\.file"
+    ) as caught:
+        CloudSqlApi(settings, TIMEOUT, observe)
+    assert says in str(caught.value)
+
+
+def test_credentials_that_cannot_be_found_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(CredentialsError, match="gcloud auth application-default login"):
+        CloudSqlApi(CloudSql(), TIMEOUT, observe)
+
+
+def test_the_world_source_is_not_kinder_than_http(simulator: Simulator) -> None:
+    """The tests that use it without a network rest on this."""
+    assert replace(read(api(simulator), "warehouse-prod")) == read(WorldSource(simulator.world), "warehouse-prod")

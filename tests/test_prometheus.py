@@ -1,0 +1,18 @@
+"""Debian's Prometheus against the exporter, as a user runs them."""
+
+from pathlib import Path
+
+from tests.builders import waiting
+from tests.real_programs import answering, exporter, prometheus, query
+
+
+def test_prometheus_scrapes_the_exporter(tmp_path: Path) -> None:
+    with exporter("demo", log=tmp_path / "log") as running:
+        assert waiting(lambda: answering(f"{running.url}-/ready"))
+        with prometheus(running.url, tmp_path / "prometheus") as url:
+            assert waiting(lambda: [r["value"][1] for r in query(url, "up")] == ["1"])
+            states = query(url, 'count by (state) (cloudsql_backup_protection{project_id="museum"} == 1)')
+            failed = query(url, 'cloudsql_backup_last_completed_error{instance_id="failing"}')
+    told = {r["metric"]["state"]: r["value"][1] for r in states}
+    assert told == {"protected": "6", "at_risk": "7", "unprotected": "6", "exempt": "9"}
+    assert failed[0]["metric"]["code"] == "DISK_SNAPSHOT_FAILED"

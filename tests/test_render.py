@@ -1,0 +1,72 @@
+"""The exposition: formats, negotiation, and what the client library's own parser reads back."""
+
+import subprocess
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from exporter import catalogue
+from exporter.render import OPENMETRICS, TEXT, Meters, exposition_bytes, exposition_type, families
+from exporter.simulator import WORLDS
+from tests.builders import world
+from tests.exposed import seen
+
+DEMO = {name: project for name, project in WORLDS["demo"]().items() if not project.refuses}
+
+
+def exposed(content_type: str) -> str:
+    return exposition_bytes(content_type, families(seen(world(DEMO)), ("team",)), Meters()).decode()
+
+
+def test_both_formats_hold_the_same_samples() -> None:
+    def samples(read: Sequence[Family]) -> set[tuple[str, frozenset[tuple[str, str]], float]]:
+        return {
+            (sample.name, frozenset(sample.labels.items()), sample.value)
+            for family in read
+            for sample in family.samples
+            if not sample.name.startswith(("process_", "python_"))
+        }
+
+    text, openmetrics = list(read_text(exposed(TEXT))), list(read_openmetrics(exposed(OPENMETRICS)))
+    assert samples(text) == samples(openmetrics)
+    assert len(samples(text)) > 1000
+
+
+def test_promtool_has_nothing_to_say() -> None:
+    checked = subprocess.run(["promtool", "check", "metrics"], input=exposed(TEXT), capture_output=True, text=True)  # noqa: S607, PLW1510
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_every_declared_metric_has_samples_in_the_demo_world() -> None:
+    """A metric that never shows is a metric that nobody can rely on."""
+    told = {sample.name for family in read_text(exposed(TEXT)) for sample in family.samples}
+    read_from_views = {metric.name for section in catalogue.sections() for metric in section.metrics}
+    searches = {metric.name for metric in catalogue.SEARCH}  # this view has none
+    assert read_from_views - told == searches
+
+
+def test_each_sample_has_a_value_for_every_label() -> None:
+    for family in families(seen(world(DEMO)), ("team",)):
+        assert len({frozenset(sample.labels) for sample in family.samples}) == 1, family.name
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("", TEXT),
+        ("*/*", TEXT),
+        ("text/plain", TEXT),
+        ("application/json", TEXT),
+        ("application/openmetrics-text", OPENMETRICS),
+        ("application/openmetrics-text; version=1.0.0; charset=utf-8", OPENMETRICS),
+        ("application/openmetrics-text;version=1.0.0;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1", OPENMETRICS),
+        ("application/openmetrics-text;q=0.3,text/plain;q=0.5", TEXT),
+        ("application/openmetrics-text;q=0", TEXT),
+        ("application/openmetrics-text;q=often", TEXT),
+    ],
+)
+def test_the_format_is_the_one_asked_for(accept: str, expected: str) -> None:
+    assert exposition_type(accept) == expected
