@@ -178,7 +178,8 @@ def test_what_is_no_duration_is_refused(text: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59, "59s"), (3600, "1h"), (97200, "1d 3h"), (97261, "1d 3h"), (-90, "-1m 30s")]
+    ("seconds", "text"),
+    [(0, "0s"), (59, "59s"), (3600, "1h"), (97200, "1d 3h"), (97261, "1d 3h"), (72001, "20h"), (-90, "-1m 30s")],
 )
 def test_durations_are_written_in_two_units(seconds: int, text: str) -> None:
     assert format_duration(timedelta(seconds=seconds)) == text

@@ -30,11 +30,9 @@ def parse_duration(text: object) -> timedelta:
 
 
 def format_duration(span: timedelta) -> str:
-    """Write a duration for people, in its two largest units: `3d 4h`, `26m`, `0s`."""
+    """Write a duration for people, in its largest unit and the next: `3d 4h`, `26m`, `0s`."""
     seconds = round(abs(span.total_seconds()))
-    parts = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        amount, seconds = divmod(seconds, size)
-        if amount:
-            parts.append(f"{amount}{unit}")
-    return ("-" if span < timedelta() and parts else "") + (" ".join(parts[:2]) or "0s")
+    amounts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
+    largest = next((index for index, (amount, _) in enumerate(amounts) if amount), len(amounts) - 1)
+    parts = [f"{amount}{unit}" for amount, unit in amounts[largest : largest + 2] if amount]
+    return ("-" if span < timedelta() and parts else "") + (" ".join(parts) or "0s")
