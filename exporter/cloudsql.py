@@ -248,7 +248,7 @@ def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
             return SourceError(PollResult.UNAUTHENTICATED, f"{said}; check cloudsql.credentials")
         case 403:
             permission = PERMISSIONS.get(method, "resourcemanager.projects.get")
-            advice = f"grant {permission} (roles/cloudsql.viewer has it)"
+            advice = f"grant {permission} (roles/cloudsql.viewer has it), or check the project's name"
             return SourceError(PollResult.FORBIDDEN, f"{said}; {advice}", refused=True)
         case 404:
             return SourceError(PollResult.NOT_FOUND, f"{said}; check the name", refused=True)
