@@ -13,8 +13,10 @@ from exporter.assess import Assessment, Protection
 from exporter.config.schema import label_name
 from exporter.history import TypeHistory
 from exporter.metric import Meter, Metric, Number, Sample, Section, number
-from exporter.model import BackupRun, PollResult, RunStatus
+from exporter.model import BackupRun, BackupType, PollResult, RunStatus
+from exporter.scan import Record
 from exporter.snapshot import ProjectStatus, SearchStatus
+from exporter.tally import Durations
 from exporter.view import View
 
 S = TypeVar("S")
@@ -32,7 +34,7 @@ def _gauge(name: str, meaning: str, read: Callable[[S], Number]) -> Metric[S]:
     def samples(subject: S) -> Iterator[Sample]:
         value = number(read(subject))
         if value is not None:
-            yield (), value
+            yield Sample((), value)
 
     return Metric(PREFIX + name, meaning, (), samples)
 
@@ -44,7 +46,7 @@ def _by_type(name: str, meaning: str, read: Callable[[TypeHistory, datetime], Nu
         for backup_type, history in verdict.history.by_type.items():
             value = number(read(history, verdict.now))
             if value is not None:
-                yield (backup_type.lower(),), value
+                yield Sample((backup_type.lower(),), value)
 
     return Metric(PREFIX + name, meaning, ("backup_type",), samples)
 
@@ -72,7 +74,7 @@ def _status(
         for backup_type, history in verdict.history.by_type.items():
             if found := run(history):
                 for status, value in _one_of(statuses, found.status):
-                    yield (backup_type.lower(), status), value
+                    yield Sample((backup_type.lower(), status), value)
 
     return Metric(PREFIX + name, meaning, ("backup_type", "status"), samples)
 
@@ -91,24 +93,24 @@ def _success(history: TypeHistory) -> BackupRun | None:
 
 def _protection(verdict: Assessment) -> Iterator[Sample]:
     for state, value in _one_of(Protection, verdict.state):
-        yield (state,), value
+        yield Sample((state,), value)
 
 
 def _findings(verdict: Assessment) -> Iterator[Sample]:
     for finding in verdict.findings:
-        yield (finding,), 1.0
+        yield Sample((finding,), 1.0)
 
 
 def _exempt(verdict: Assessment) -> Iterator[Sample]:
     if verdict.exemption:
-        yield (verdict.exemption,), 1.0
+        yield Sample((verdict.exemption,), 1.0)
 
 
 def _last_error(verdict: Assessment) -> Iterator[Sample]:
     for backup_type, history in verdict.history.by_type.items():
         ended = history.newest_ended
         if ended and ended.error:
-            yield (backup_type.lower(), ended.error.label), 1.0
+            yield Sample((backup_type.lower(), ended.error.label), 1.0)
 
 
 VERDICT = (
@@ -232,7 +234,7 @@ def _info(verdict: Assessment) -> Iterator[Sample]:
         backups.tier,
         backups.location or "",
     )
-    yield values, 1.0
+    yield Sample(values, 1.0)
 
 
 INFO_LABELS = (
@@ -290,15 +292,66 @@ INSTANCE: tuple[Metric[Assessment], ...] = (
 def _instance_labels(names: tuple[str, ...]) -> Metric[Assessment]:
     def samples(verdict: Assessment) -> Iterator[Sample]:
         if names:
-            yield tuple(verdict.instance.user_labels.get(name, "") for name in names), 1.0
+            yield Sample(tuple(verdict.instance.user_labels.get(name, "") for name in names), 1.0)
 
     meaning = "User labels of the instance, those named in collect.user_labels; always 1."
     return Metric(PREFIX + "instance_labels", meaning, tuple(label_name(name) for name in names), samples)
 
 
+def _counted_types(record: Record) -> list[BackupType]:
+    """Automated from the first sight on, where there can be backups; other types once there was a run of them."""
+    automated = {BackupType.AUTOMATED} if record.instance.can_have_backups else set()
+    return sorted({*automated, *record.account.ended})
+
+
+def _totals(record: Record) -> Iterator[Sample]:
+    for backup_type in _counted_types(record):
+        ended = record.account.ended.get(backup_type, {})
+        for status in ENDED_STATUSES:
+            yield Sample((backup_type.lower(), status.lower()), float(ended.get(status, 0)))
+
+
+def _errors(record: Record) -> Iterator[Sample]:
+    for backup_type, codes in record.account.errors.items():
+        for code, count in codes.items():
+            yield Sample((backup_type.lower(), code), float(count))
+
+
+def _durations(record: Record) -> Iterator[Sample]:
+    for backup_type in _counted_types(record):
+        told = record.account.durations.get(backup_type, Durations())
+        yield Sample((backup_type.lower(),), float(told.count), "_count")
+        yield Sample((backup_type.lower(),), told.seconds, "_sum")
+
+
+COUNTERS: tuple[Metric[Record], ...] = (
+    Metric(
+        PREFIX + "runs_total",
+        "Runs that came to an end since the instance was first seen, each counted once per outcome.",
+        ("backup_type", "status"),
+        _totals,
+        "counter",
+    ),
+    Metric(
+        PREFIX + "errors_total",
+        "Failed runs since the instance was first seen, by error code.",
+        ("backup_type", "code"),
+        _errors,
+        "counter",
+    ),
+    Metric(
+        PREFIX + "run_duration_seconds",
+        "How long successful runs took that ended since the instance was first seen.",
+        ("backup_type",),
+        _durations,
+        "summary",
+    ),
+)
+
+
 def _polls(status: ProjectStatus) -> Iterator[Sample]:
     for result in PollResult:
-        yield (result,), float(status.polls[result])
+        yield Sample((result,), float(status.polls[result]))
 
 
 PROJECT: tuple[Metric[ProjectStatus], ...] = (
@@ -337,7 +390,7 @@ SEARCH: tuple[Metric[tuple[str, SearchStatus]], ...] = (
 
 def _build_info(view: View) -> Iterator[Sample]:
     facts = view.exporter
-    yield (facts.version, facts.revision, facts.python_version), 1.0
+    yield Sample((facts.version, facts.revision, facts.python_version), 1.0)
 
 
 EXPORTER: tuple[Metric[View], ...] = (
@@ -351,7 +404,12 @@ EXPORTER: tuple[Metric[View], ...] = (
         EXPORTER_PREFIX + "shard_info",
         "Which shard of how many this process is; always 1.",
         ("index", "total"),
-        lambda _view: [(("0", "1"), 1.0)],
+        lambda _view: [Sample(("0", "1"), 1.0)],
+    ),
+    _gauge(
+        "exporter_state_persistent",
+        "1 if facts and counters are kept in the state folder and survive a restart.",
+        lambda view: view.exporter.state_persistent,
     ),
     _gauge(
         "exporter_config_last_reload_successful",
@@ -378,13 +436,20 @@ API_REQUEST_DURATION = Meter(
     "histogram",
     (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
+API_METHODS = ("instances.list", "backupRuns.list", "backupRuns.get", "projects.search")
+API_RETRIES = Meter(
+    EXPORTER_PREFIX + "api_retries_total",
+    "Requests to the API that were made again after trouble of a passing kind.",
+    ("method",),
+    "counter",
+)
 UNREADABLE_ITEMS = Meter(
     EXPORTER_PREFIX + "unreadable_items_total",
     "Items of the API's answers that could not be read in whole; counted at every poll that meets them.",
     ("kind",),
     "counter",
 )
-METERS = (API_REQUESTS, API_REQUEST_DURATION, UNREADABLE_ITEMS)
+METERS = (API_REQUESTS, API_REQUEST_DURATION, API_RETRIES, UNREADABLE_ITEMS)
 
 
 def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
@@ -399,6 +464,13 @@ def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
     return (
         instance("Verdict", *VERDICT),
         instance("Runs", *RUNS),
+        Section(
+            "Counters",
+            ("project_id", "instance_id"),
+            lambda view: view.records,
+            lambda record: (record.instance.id.project, record.instance.id.name),
+            COUNTERS,
+        ),
         instance("Instance", *INSTANCE, _instance_labels(user_labels)),
         Section("Projects", ("project_id",), lambda view: view.projects, lambda status: (status.project,), PROJECT),
         Section("Searches", ("query",), lambda view: view.searches, lambda search: (search[0],), SEARCH),

@@ -10,6 +10,7 @@ from typing import cast
 from exporter import __version__, commands, logs
 from exporter.cloudsql import CredentialsError
 from exporter.config import ConfigError
+from exporter.ledger import StateInUseError
 from exporter.simulator import KINDS, WORLDS, Fault
 from exporter.web import ListenError
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             commands.complain(str(problem))
         return commands.BAD_CONFIGURATION
-    except (CredentialsError, ListenError) as error:
+    except (CredentialsError, ListenError, StateInUseError) as error:
         commands.complain(str(error))
         return commands.FATAL
     except KeyboardInterrupt:
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = command("serve", commands.serve, "poll, and serve /metrics until told to stop; the default")
     _config_flags(serve)
+    _state_flags(serve)
     _web_flags(serve, ":10853")
     _log_flags(serve, "info")
 
@@ -79,11 +81,13 @@ def _parser() -> argparse.ArgumentParser:
 
     once = command("once", commands.once, "poll once and print the metrics, for node_exporter's textfile collector")
     _config_flags(once)
+    _state_flags(once)
     once.add_argument("--output", type=Path, metavar="FILE", help="write to FILE, all at once (default: print)")
     _log_flags(once, "off")
 
     demo = command("demo", commands.demo, "run the exporter against a simulated Cloud SQL; needs no cloud")
     _simulation_flags(demo)
+    _state_flags(demo)
     _web_flags(demo, "127.0.0.1:10853")
     _log_flags(demo, "info")
 
@@ -103,6 +107,16 @@ def _parser() -> argparse.ArgumentParser:
 def _config_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config.file", dest="config_file", type=Path, default=Path("config.yaml"), metavar="FILE", help=_DEFAULT_FILE
+    )
+
+
+def _state_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state.path",
+        dest="state_path",
+        type=Path,
+        metavar="FOLDER",
+        help="where to keep facts and counters (default: state.path of the configuration)",
     )
 
 

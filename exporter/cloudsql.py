@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import google.auth
@@ -22,21 +23,21 @@ from google.oauth2 import service_account
 from googleapiclient import discovery, errors, model
 
 from exporter.config import CloudSql, Credentials
+from exporter.manners import Manners
 from exporter.model import PollResult
 from exporter.scan import Page, SourceError
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)  # there is no read-only scope; IAM narrows it
 PAGE_SIZE = 1000
+NEWEST_PAGE_SIZE = 100
 INSTANCE_FIELDS = (
     "items(name,region,state,instanceType,databaseVersion,createTime,"
     "settings(activationPolicy,edition,availabilityType,userLabels,backupConfiguration)),"
     "nextPageToken,warnings"
 )
-RUN_FIELDS = (
-    "items(id,instance,type,status,windowStartTime,enqueuedTime,startTime,endTime,"
-    "error,location,maxChargeableBytes),nextPageToken"
-)
-PERMISSIONS = {"instances.list": "cloudsql.instances.list", "backupRuns.list": "cloudsql.backupRuns.list"}
+RUN_FIELDS = "id,instance,type,status,windowStartTime,enqueuedTime,startTime,endTime,error,location,maxChargeableBytes"
+RUNS_FIELDS = f"items({RUN_FIELDS}),nextPageToken"
+PERMISSIONS = {method: f"cloudsql.{method}" for method in ("instances.list", "backupRuns.list", "backupRuns.get")}
 _QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
 _DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
 
@@ -54,57 +55,32 @@ class _Answer:
     status: int
     message: str
     reasons: frozenset[str]
+    retry_after: float | None
 
 
 class CloudSqlApi:
-    """A `Source` that asks Google. Safe to share between threads: each has an HTTP connection of its own."""
+    """Google's APIs. Safe to share between threads: each has an HTTP connection of its own."""
 
-    def __init__(self, settings: CloudSql, timeout: timedelta, observe: Observe) -> None:
+    def __init__(self, settings: CloudSql, timeout: timedelta, manners: Manners, observe: Observe) -> None:
         """Read the credentials; raises CredentialsError. Asks the API nothing yet."""
         self._credentials = _credentials(settings.credentials, settings.quota_project)
         self._timeout = timeout.total_seconds()
-        self._observe = observe
+        self._manners, self._observe = manners, observe
         self._local = threading.local()
-        self._sql = _service("sqladmin", settings.api_version, settings.endpoint, settings.universe_domain)
-        self._settings = settings
+        universe, endpoint = settings.universe_domain, settings.endpoint
+        self.sql = _service("sqladmin", settings.api_version, endpoint, universe)
+        # A simulated API answers for both; nothing simulated asks Google.
+        simulated = endpoint if endpoint and endpoint.startswith("http://") else None
+        projects_endpoint = settings.resource_manager_endpoint or simulated
+        self.resource_manager = _service("cloudresourcemanager", "v3", projects_endpoint, universe)
 
-    def instances(self, project: str) -> Iterator[Page]:
-        """Every instance of a project. Raises SourceError."""
-        listing = self._sql.instances()
-        first = listing.list(project=project, maxResults=PAGE_SIZE, fields=INSTANCE_FIELDS)
-        for body in self._bodies("instances.list", f"project {project}", listing.list_next, first):
-            yield Page(_objects(body, "items"), tuple(_unreachable(body)))
+    def until(self, deadline: float) -> "PatientApi":
+        """A Source that asks again after passing trouble, as long as there is time on the monotonic clock."""
+        return PatientApi(self, deadline)
 
-    def backup_runs(self, project: str, instance: str) -> Iterator[Page]:
-        """Every backup run of an instance, or of all of them. Raises SourceError."""
-        listing = self._sql.backupRuns()
-        first = listing.list(project=project, instance=instance, maxResults=PAGE_SIZE, fields=RUN_FIELDS)
-        for body in self._bodies("backupRuns.list", f"project {project}", listing.list_next, first):
-            yield Page(_objects(body, "items"))
-
-    def projects(self, query: str) -> Iterator[str]:
-        """The ids of the active projects that a Cloud Resource Manager search finds. Raises SourceError."""
-        settings = self._settings
-        endpoint = settings.resource_manager_endpoint
-        if endpoint is None and (settings.endpoint or "").startswith("http://"):
-            endpoint = settings.endpoint  # a simulated API answers for both; nothing simulated asks Google
-        listing = _service("cloudresourcemanager", "v3", endpoint, settings.universe_domain).projects()
-        first = listing.search(query=query, pageSize=PAGE_SIZE)
-        for body in self._bodies("projects.search", f"search {query!r}", listing.search_next, first):
-            for item in _objects(body, "projects"):
-                if isinstance(item, dict) and item.get("state", "ACTIVE") == "ACTIVE" and item.get("projectId"):
-                    yield str(item["projectId"])
-
-    def _bodies(self, method: str, subject: str, following: Any, request: Any) -> Iterator[dict[str, object]]:
-        seen = set()
-        while request is not None:
-            body = self._execute(method, subject, request)
-            yield body
-            token = body.get("nextPageToken")
-            if token in seen or not isinstance(token, str | None):
-                raise SourceError(PollResult.BAD_RESPONSE, f"{method} of {subject}: the page token goes in a circle")
-            seen.add(token)
-            request = following(request, body)
+    def ask(self, method: str, subject: str, request: Any, deadline: float) -> dict[str, object]:
+        """The JSON object that a request is answered with. Raises SourceError."""
+        return self._manners.ask(method, lambda: self._execute(method, subject, request), deadline)
 
     def _execute(self, method: str, subject: str, request: Any) -> dict[str, object]:
         began = time.monotonic()
@@ -129,6 +105,58 @@ class CloudSqlApi:
             signed = self._credentials and google_auth_httplib2.AuthorizedHttp(self._credentials, http=plain)
             self._local.http = signed or plain
         return self._local.http
+
+
+class PatientApi:
+    """A `Source` that asks Google, with patience until a deadline. Every method raises SourceError."""
+
+    def __init__(self, api: CloudSqlApi, deadline: float) -> None:
+        self._api, self._deadline = api, deadline
+
+    def instances(self, project: str) -> Iterator[Page]:
+        """Every instance of a project."""
+        listing = self._api.sql.instances()
+        first = listing.list(project=project, maxResults=PAGE_SIZE, fields=INSTANCE_FIELDS)
+        for body in self._bodies("instances.list", f"project {project}", listing.list_next, first):
+            yield Page(_objects(body, "items"), tuple(_unreachable(body)))
+
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        """Every backup run of an instance, or of all of them; in short pages where only the newest are wanted."""
+        listing = self._api.sql.backupRuns()
+        size = NEWEST_PAGE_SIZE if newest else PAGE_SIZE
+        first = listing.list(project=project, instance=instance, maxResults=size, fields=RUNS_FIELDS)
+        for body in self._bodies("backupRuns.list", f"project {project}", listing.list_next, first):
+            yield Page(_objects(body, "items"))
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        """One backup run; None where it is gone."""
+        request = self._api.sql.backupRuns().get(project=project, instance=instance, id=run_id, fields=RUN_FIELDS)
+        try:
+            return self._api.ask("backupRuns.get", f"project {project}", request, self._deadline)
+        except SourceError as error:
+            if error.result is PollResult.NOT_FOUND:
+                return None
+            raise
+
+    def projects(self, query: str) -> Iterator[str]:
+        """The ids of the active projects that a Cloud Resource Manager search finds."""
+        listing = self._api.resource_manager.projects()
+        first = listing.search(query=query, pageSize=PAGE_SIZE)
+        for body in self._bodies("projects.search", f"search {query!r}", listing.search_next, first):
+            for item in _objects(body, "projects"):
+                if isinstance(item, dict) and item.get("state", "ACTIVE") == "ACTIVE" and item.get("projectId"):
+                    yield str(item["projectId"])
+
+    def _bodies(self, method: str, subject: str, following: Any, request: Any) -> Iterator[dict[str, object]]:
+        seen = set()
+        while request is not None:
+            body = self._api.ask(method, subject, request, self._deadline)
+            yield body
+            token = body.get("nextPageToken")
+            if token in seen or not isinstance(token, str | None):
+                raise SourceError(PollResult.BAD_RESPONSE, f"{method} of {subject}: the page token goes in a circle")
+            seen.add(token)
+            request = following(request, body)
 
 
 class _NotAnObjectError(ValueError):
@@ -239,7 +267,7 @@ def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
     project = subject.partition(" ")[2]
     if answer.status == 429 or answer.reasons & _QUOTA_REASONS:
         advice = "the API's quota is used up; lower cloudsql.requests_per_minute or raise poll.interval"
-        return SourceError(PollResult.QUOTA, f"{said}; {advice}")
+        return SourceError(PollResult.QUOTA, f"{said}; {advice}", retry_after=answer.retry_after)
     if answer.reasons & _DISABLED_REASONS:
         advice = f"enable the API: gcloud services enable sqladmin.googleapis.com --project={project}"
         return SourceError(PollResult.API_DISABLED, f"{said}; {advice}")
@@ -253,18 +281,32 @@ def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
         case 404:
             return SourceError(PollResult.NOT_FOUND, f"{said}; check the name", refused=True)
         case status if status >= 500:
-            return SourceError(PollResult.SERVER_ERROR, said)
+            return SourceError(PollResult.SERVER_ERROR, said, retry_after=answer.retry_after)
         case _:
             return SourceError(PollResult.BAD_RESPONSE, said, refused=True)
 
 
 def _answer(error: errors.HttpError) -> _Answer:
     """Read the body ourselves: the library prefers one of two lists of reasons, and either may hold the word."""
+    retry_after = _seconds(error.resp.get("retry-after"))
     try:
         body = json.loads(error.content)["error"]
         lists = [*body.get("errors", ()), *body.get("details", ())]
         reasons = frozenset(str(entry["reason"]) for entry in lists if "reason" in entry)
-        return _Answer(error.status_code, " ".join(str(body.get("message", "")).split())[:300], reasons)
+        message = " ".join(str(body.get("message", "")).split())[:300]
+        return _Answer(error.status_code, message, reasons, retry_after)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        text = re.sub(r"<[^>]*>", " ", error.content.decode(errors="replace"))
-        return _Answer(error.status_code, " ".join(text.split())[:100] or "no reason given", frozenset())
+        text = " ".join(re.sub(r"<[^>]*>", " ", error.content.decode(errors="replace")).split())[:100]
+        return _Answer(error.status_code, text or "no reason given", frozenset(), retry_after)
+
+
+def _seconds(header: str | None) -> float | None:
+    """What a Retry-After header asks for; it is a number of seconds or a date."""
+    if header is None:
+        return None
+    if header.isdecimal():
+        return float(header[:9])
+    try:
+        return max((parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None

@@ -21,7 +21,7 @@ from rich.text import Text
 from exporter import report
 from exporter.assess import Protection
 from exporter.cloudsql import CredentialsError
-from exporter.config import Config, ConfigError, load
+from exporter.config import Config, ConfigError, State, load
 from exporter.poll import Clock
 from exporter.render import TEXT
 from exporter.service import Exporter, system_clock
@@ -48,7 +48,7 @@ def complain(text: str) -> None:
 
 def serve(options: argparse.Namespace) -> int:
     """Poll and serve until SIGTERM or SIGINT; SIGHUP reloads."""
-    return _serve(options, lambda: load(options.config_file), system_clock)
+    return _serve(options, lambda: _with_state(load(options.config_file), options.state_path), system_clock)
 
 
 def check_config(options: argparse.Namespace) -> int:
@@ -66,7 +66,8 @@ def check_config(options: argparse.Namespace) -> int:
 
 def once(options: argparse.Namespace) -> int:
     """Print what one poll found, as metrics; those about this short-lived process itself are left out."""
-    exporter = Exporter(lambda: load(options.config_file), system_clock, process_metrics=False)
+    config = _with_state(load(options.config_file), options.state_path)
+    exporter = Exporter(lambda: config, system_clock, process_metrics=False)
     with _progress() as progress:
         view = exporter.poll_once(progress)
     exposition = exporter.exposition(TEXT)
@@ -84,7 +85,9 @@ def once(options: argparse.Namespace) -> int:
 
 def status(options: argparse.Namespace) -> int:
     """Print the verdict on every instance, worst first."""
-    exporter = Exporter(lambda: load(options.config_file), system_clock)
+    config = load(options.config_file)
+    without_state = config.model_copy(update={"state": State(path=None)})
+    exporter = Exporter(lambda: without_state, system_clock)
     with _progress() as progress:
         view = exporter.poll_once(progress)
     if options.output == "json":
@@ -100,7 +103,7 @@ def demo(options: argparse.Namespace) -> int:
     clock = SimulatedClock(system_clock(), options.speed)
     world = World(WORLDS[options.world](), clock)
     with _simulator(world, options.faults) as simulator:
-        config = _demo_config(simulator.url, options.speed)
+        config = _with_state(_demo_config(simulator.url, options.speed), options.state_path)
 
         def introduce(urls: list[str]) -> None:
             out = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -229,6 +232,11 @@ def _simulator(world: World, faults: Sequence[Fault], host: str = "127.0.0.1", p
         simulator.faults.add(fault)
     with simulator:
         yield simulator
+
+
+def _with_state(config: Config, path: Path | None) -> Config:
+    """The configuration, with its state kept where a flag says."""
+    return config if path is None else config.model_copy(update={"state": State(path=path)})
 
 
 def _demo_config(endpoint: str, speed: float) -> Config:

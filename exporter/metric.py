@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from exporter.view import View
 
@@ -11,7 +11,16 @@ S = TypeVar("S")
 
 MetricType = Literal["gauge", "counter", "summary", "histogram"]
 Number = float | int | bool | datetime | timedelta | None
-Sample = tuple[tuple[str, ...], float]  # values of the metric's own labels, value
+
+
+class Sample(NamedTuple):
+    """Values of the metric's own labels, a value, and what a summary's sample adds to the metric's name."""
+
+    labels: tuple[str, ...]
+    value: float
+    suffix: str = ""
+
+
 Read = Callable[[S], Iterable[Sample]]
 
 

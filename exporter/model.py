@@ -165,6 +165,11 @@ class Instance:
         """A read replica or read pool, whose backups are those of its primary."""
         return self.type in (InstanceType.READ_REPLICA_INSTANCE, InstanceType.READ_POOL_INSTANCE)
 
+    @property
+    def can_have_backups(self) -> bool:
+        """Backed up by Cloud SQL itself: neither a replica nor a server outside."""
+        return not self.is_replica and self.type is not InstanceType.ON_PREMISES_INSTANCE
+
 
 @dataclass(frozen=True, slots=True)
 class RunError:

@@ -5,12 +5,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
 from exporter.config import Config, InstanceSelector, ProjectTarget, SearchTarget
+from exporter.ledger import Ledger
 from exporter.model import Instance, PollResult
-from exporter.scan import CodeLabels, Source, SourceError, scan
+from exporter.scan import CodeLabels, ProjectScan, Rules, Source, SourceError, scan
 from exporter.snapshot import ProjectStatus, SearchStatus, Snapshot
 
 log = logging.getLogger(__name__)
@@ -29,28 +31,34 @@ def beat(act: Callable[[], None], every: timedelta, stop: threading.Event) -> No
         stop.wait(due - time.monotonic())
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a poller needs of the world around it.
+
+    `source` makes a Source that is patient until a moment of the monotonic clock; `unreadable` is told the kind of
+    each item that could not be read in whole; `stop` ends polling, and every waiting of the source.
+    """
+
+    source: Callable[[float], Source]
+    clock: Clock
+    ledger: Ledger
+    codes: CodeLabels
+    unreadable: Callable[[str], None]
+    stop: threading.Event
+
+
 class Poller:
     """Keeps `snapshot` current. Each poll replaces its project's entry; nothing is ever changed in place."""
 
-    def __init__(
-        self,
-        config: Config,
-        source: Source,
-        clock: Clock,
-        codes: CodeLabels,
-        unreadable: Callable[[str], None],
-        snapshot: Snapshot | None = None,
-    ) -> None:
-        """Poll nothing yet. `snapshot` is what an earlier poller knew; `unreadable` is told the kind of each item."""
-        self._config, self._source, self._clock = config, source, clock
-        self._codes, self._count_unreadable = codes, unreadable
-        self.snapshot = snapshot or Snapshot()
+    def __init__(self, config: Config, outside: Outside, snapshot: Snapshot) -> None:
+        """Poll nothing yet. `snapshot` is what was known before."""
+        self._config, self._outside, self.snapshot = config, outside, snapshot
+        self._stop = outside.stop
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._pending: set[str] = set()  # jobs waiting or under way
         self._tried: set[str] = set()  # projects that this poller has polled at least once
         self._searched: dict[str, float] = {}  # when, on the monotonic clock
         self._lock = threading.Condition()
-        self._stop = threading.Event()
         self._signs_of_life: dict[str, float] = {}
 
     def start(self) -> None:
@@ -78,15 +86,16 @@ class Poller:
 
     @property
     def ready(self) -> bool:
-        """Facts are there to serve: every target was tried once, and one project at least could be read."""
+        """Facts are there to serve, of one project at least, and every project was polled or has kept ones."""
         with self._lock:
-            tried = bool(self._targeted()) and self._targeted().keys() <= self._tried
-            return tried and any(status.scan for status in self.snapshot.projects.values())
+            known = {name for name, status in self.snapshot.projects.items() if status.scan}
+            return bool(known) and self._targeted().keys() <= known | self._tried
 
     def healthy(self) -> bool:
         """The beat goes on, and polls under way show signs of life."""
         beat_allowed = 2 * self._config.poll.interval.total_seconds() + 60
-        poll_allowed = 4 * self._config.poll.timeout.total_seconds() + 60
+        # Pacing and Retry-After may hold a poll for as long as its interval; this is about a poll that hangs.
+        poll_allowed = beat_allowed + 4 * self._config.poll.timeout.total_seconds() + 600
         now = time.monotonic()
         signs = self._signs_of_life.copy()
         return all(now - seen < (beat_allowed if name == BEAT else poll_allowed) for name, seen in signs.items())
@@ -114,6 +123,7 @@ class Poller:
         if queries <= self.snapshot.searches.keys():  # else a project may yet turn out to be targeted
             with self._lock:
                 self.snapshot = self.snapshot.only(targeted, queries)
+            self._outside.ledger.forget(targeted, self._outside.clock())
         for project, selectors in targeted.items():
             self._submit(project, partial(self._poll, project, selectors))
 
@@ -161,17 +171,10 @@ class Poller:
                     self._lock.notify_all()
 
     def _poll(self, project: str, selectors: tuple[InstanceSelector, ...]) -> None:
-        def selects(instance: Instance) -> bool:
-            return any(selector.selects(instance) for selector in selectors)
-
-        def unreadable(kind: str, field: str) -> None:
-            self._count_unreadable(kind)
-            log.debug("an item could not be read in whole", extra={"project": project, "kind": kind, "field": field})
-
         began = time.monotonic()
         before = self.snapshot.projects.get(project) or ProjectStatus(project)
         try:
-            found = scan(self._source, project, self._clock(), selects, self._codes, unreadable)
+            found = self._scan(project, selectors, before.scan)
         except SourceError as error:
             after = before.failed(error, timedelta(seconds=time.monotonic() - began))
         except Exception as error:  # the edge of the poll loop: a fault of ours is a failed poll, and seen
@@ -183,16 +186,35 @@ class Poller:
         with self._lock:
             if self._stop.is_set() or project not in self._targeted():
                 return  # nobody wants to know any more
+        if after.scan and after.scan is not before.scan:
+            self._outside.ledger.save(project, after.scan)  # before anybody sees it: what was shown never goes back
+        with self._lock:
             self.snapshot = self.snapshot.with_project(after)
             self._tried.add(project)
         _log_change(before, after)
 
+    def _scan(self, project: str, selectors: tuple[InstanceSelector, ...], before: ProjectScan | None) -> ProjectScan:
+        def selects(instance: Instance) -> bool:
+            return any(selector.selects(instance) for selector in selectors)
+
+        def unreadable(kind: str, field: str) -> None:
+            self._outside.unreadable(kind)
+            log.debug("an item could not be read in whole", extra={"project": project, "kind": kind, "field": field})
+
+        rules = Rules(selects, self._outside.codes, unreadable, self._config.poll.full_listing_every)
+        source, now = self._patient_source(), self._outside.clock()
+        return scan(source, project, now, rules, before, full=project not in self._tried)
+
+    def _patient_source(self) -> Source:
+        """A source that gives up when the next poll would be due."""
+        return self._outside.source(time.monotonic() + self._config.poll.interval.total_seconds())
+
     def _search(self, target: SearchTarget) -> None:
         before = self.snapshot.searches.get(target.search)
         try:
-            status = SearchStatus(True, tuple(sorted(set(self._source.projects(target.search)))))
+            status = SearchStatus(True, tuple(sorted(set(self._patient_source().projects(target.search)))))
         except SourceError as error:
-            status = SearchStatus(False, before.projects if before else (), str(error))
+            status = SearchStatus(False, before.projects if before else self._kept_projects(), str(error))
         self._searched[target.search] = time.monotonic()
         if before is None or before.message != status.message:
             level = logging.INFO if status.up else logging.ERROR
@@ -201,12 +223,16 @@ class Poller:
             self.snapshot = self.snapshot.with_search(target.search, status)
         self._poll_all(self._targeted())
 
+    def _kept_projects(self) -> tuple[str, ...]:
+        """What searches found before a restart: the projects that are known and that no target names."""
+        return tuple(name for name in self.snapshot.projects if name not in self._targeted())
+
 
 def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:
     """Say once, when it changes, how polls of a project end."""
     if before.result is after.result:
         return
     if after.result is PollResult.SUCCESS and after.scan:
-        log.info("project is read", extra={"project": after.project, "instances": len(after.scan.instances)})
+        log.info("project is read", extra={"project": after.project, "instances": len(after.scan.records)})
     else:
         log.error(after.message, extra={"project": after.project, "result": after.result})

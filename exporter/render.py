@@ -26,6 +26,7 @@ class Meters:
         disable_created_metrics()
         self.registry = CollectorRegistry()
         self._requests = self._counter(catalogue.API_REQUESTS)
+        self._retries = self._counter(catalogue.API_RETRIES)
         self._unreadable = self._counter(catalogue.UNREADABLE_ITEMS)
         duration = catalogue.API_REQUEST_DURATION
         self._durations = Histogram(
@@ -33,6 +34,8 @@ class Meters:
         )
         for kind in ("instance", "backup_run"):
             self._unreadable.labels(kind)
+        for method in catalogue.API_METHODS:
+            self._retries.labels(method)
         if process:
             ProcessCollector(registry=self.registry)
             PlatformCollector(registry=self.registry)
@@ -42,6 +45,10 @@ class Meters:
         """Count one request to the API."""
         self._requests.labels(method, code).inc()
         self._durations.labels(method).observe(seconds)
+
+    def retry(self, method: str) -> None:
+        """Count one request that is made again."""
+        self._retries.labels(method).inc()
 
     def unreadable(self, kind: str) -> None:
         """Count one item that could not be read in whole."""
@@ -64,8 +71,9 @@ def _section_families(section: Section[object], subjects: list[object]) -> Itera
         names = section.identity + metric.labels
         for subject in subjects:
             identity = section.identify(subject)
-            for values, value in metric.read(subject):
-                family.add_sample(metric.name, dict(zip(names, identity + values, strict=True)), value)
+            for sample in metric.read(subject):
+                labels = dict(zip(names, identity + sample.labels, strict=True))
+                family.add_sample(metric.name + sample.suffix, labels, sample.value)
         if family.samples:
             yield family
 

@@ -1,35 +1,36 @@
-"""Raw items from a source, through `parse`, into one project's scan. One broken item never loses another."""
+"""One project's scan: raw items from a source, through `parse`, into facts. One broken item never loses another.
+
+Between full listings only what is new is read, and what did not change stays the very same object.
+"""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 from exporter import parse
 from exporter.history import History, history
-from exporter.model import BackupRun, Instance, InstanceType, PollResult
+from exporter.model import BackupRun, Instance, PollResult
+from exporter.tally import FORGET_AFTER, Account, first_account, next_account
 
 ALL_INSTANCES = "-"  # the API's wildcard
 CLOCK_SKEW = timedelta(days=1)  # a time further ahead than this is not believed
-_WITHOUT_RUNS = frozenset(
-    {
-        InstanceType.READ_REPLICA_INSTANCE,
-        InstanceType.READ_POOL_INSTANCE,
-        InstanceType.ON_PREMISES_INSTANCE,
-    }
-)
 
 T = TypeVar("T")
+Runs = dict[str, dict[str, BackupRun]]  # by instance name and run id
 
 
 class SourceError(Exception):
     """A source could not answer. `result` is the closed word for it; the text says what happened and what to do."""
 
-    def __init__(self, result: PollResult, message: str, *, refused: bool = False) -> None:
+    def __init__(
+        self, result: PollResult, message: str, *, refused: bool = False, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.result = result
         self.refused = refused  # the request as such was turned down; a narrower one may not be
+        self.retry_after = retry_after  # seconds that the API asks to be left alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +41,54 @@ class Page:
     unreachable_regions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectScan:
-    """What one successful reading of a project said: its selected instances, by name, and what their runs say."""
-
-    taken: datetime
-    instances: Mapping[str, Instance]
-    histories: Mapping[str, History]  # of the same names
-    unreachable_regions: tuple[str, ...] = ()
-
-
 class Source(Protocol):
     """Where facts come from. Every method raises SourceError."""
 
     def instances(self, project: str) -> Iterator[Page]:
         """Every instance of a project."""
 
-    def backup_runs(self, project: str, instance: str) -> Iterator[Page]:
-        """Every backup run of an instance, or of all instances for ALL_INSTANCES; newest first."""
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        """Every backup run of an instance, or of all for ALL_INSTANCES; `newest` if only a few are wanted."""
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        """One backup run; None where it is gone."""
 
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that a Cloud Resource Manager search finds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of one instance: its facts, what its runs say, and what has been counted of them."""
+
+    instance: Instance
+    history: History
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class Departed:
+    """The account of an instance that is gone, kept for a while in case it comes back."""
+
+    account: Account
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectScan:
+    """What one successful reading of a project said of its selected instances.
+
+    `carried` are those in regions that could not be reached, with the moment they were last read. `ordered`: the
+    last full listing of runs was newest first, so that what is new can be found at its beginning.
+    """
+
+    taken: datetime
+    listed_in_full: datetime
+    ordered: bool = True
+    records: Mapping[str, Record] = field(default_factory=dict)
+    unreachable_regions: tuple[str, ...] = ()
+    carried: Mapping[str, datetime] = field(default_factory=dict)
+    departed: Mapping[str, Departed] = field(default_factory=dict)
 
 
 class CodeLabels:
@@ -73,70 +101,157 @@ class CodeLabels:
 
     def label(self, code: str) -> str:
         """The label value of a code; `unspecified` where there is none."""
+        code = code or "unspecified"
         with self._lock:
             if code not in self._known and len(self._known) >= self._limit:
                 return "other"
-            self._known.add(code or "unspecified")
-        return code or "unspecified"
+            self._known.add(code)
+        return code
 
 
-Unreadable = Callable[[str, str], None]  # kind of item, what could not be read of it
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a project is to be read. `unreadable` is told the kind of each item and what could not be read of it."""
+
+    selects: Callable[[Instance], bool]
+    codes: CodeLabels
+    unreadable: Callable[[str, str], None]
+    full_listing_every: timedelta
 
 
 def scan(
-    source: Source,
-    project: str,
-    now: datetime,
-    selects: Callable[[Instance], bool],
-    codes: CodeLabels,
-    unreadable: Unreadable,
+    source: Source, project: str, now: datetime, rules: Rules, previous: ProjectScan | None, *, full: bool = False
 ) -> ProjectScan:
-    """Read a project's selected instances and all their runs. Raises SourceError; calls `unreadable` once an item."""
-    latest = now + CLOCK_SKEW
-    instances: dict[str, Instance] = {}
-    regions: set[str] = set()
-
-    def read_instance(item: object) -> parse.Parsed[Instance]:
-        return parse.instance(item, project=project, latest=latest)
-
-    for page in source.instances(project):
-        regions.update(page.unreachable_regions)
-        for instance in _readable("instance", page.items, read_instance, unreadable):
-            if selects(instance):
-                instances[instance.id.name] = instance
-
-    runs: dict[str, dict[str, BackupRun]] = {name: {} for name in instances}
-
-    def read_run(item: object) -> parse.Parsed[tuple[str, BackupRun]]:
-        return parse.backup_run(item, latest=latest)
-
-    for page in _run_pages(source, project, list(instances.values())):
-        for name, run in _readable("backup_run", page.items, read_run, unreadable):
-            if name in runs:
-                _keep_newer(runs[name], _labelled(run, codes))
+    """Read a project, all of it where `full`, there is nothing to build on, or it is time. Raises SourceError."""
+    reader = _Reader(project, now + CLOCK_SKEW, rules)
+    instances, regions = reader.instances(source)
+    before = previous.records if previous else {}
+    carried = _carried(previous, instances, regions)
+    if previous is None or full or _full_is_due(previous, now, rules) or instances.keys() - before.keys():
+        runs, ordered = _full_listing(source, reader, instances)
+        listed_in_full = now
+    else:
+        runs, ordered = _newest(source, reader, {name: before[name] for name in instances}), True
+        listed_in_full = previous.listed_in_full
+    departed = _departed(previous, {*instances, *carried}, now)
+    records = {name: before[name] for name in carried}
+    for name, instance in instances.items():
+        account = departed[name].account if name in departed else None
+        records[name] = _record(instance, runs[name], before.get(name), account, now)
     return ProjectScan(
         taken=now,
-        instances=instances,
-        histories={name: history(by_id.values()) for name, by_id in runs.items()},
+        listed_in_full=listed_in_full,
+        ordered=ordered,
+        records=records,
         unreachable_regions=tuple(sorted(regions)),
+        carried=carried,
+        departed={name: gone for name, gone in departed.items() if name not in records},
     )
 
 
-def _readable(
-    kind: str, items: list[object], read: Callable[[object], parse.Parsed[T]], unreadable: Unreadable
-) -> Iterator[T]:
-    for item in items:
-        try:
-            parsed = read(item)
-        except parse.UnreadableItemError as error:
-            unreadable(kind, str(error))
-            continue
-        if parsed.unreadable:
-            unreadable(kind, ", ".join(parsed.unreadable))
-        yield parsed.fact
+class _Reader:
+    """Items into facts, for one project at one moment."""
+
+    def __init__(self, project: str, latest: datetime, rules: Rules) -> None:
+        self.project, self._latest, self._rules = project, latest, rules
+
+    def instances(self, source: Source) -> tuple[dict[str, Instance], set[str]]:
+        """The selected instances by name, and the regions out of reach."""
+        instances: dict[str, Instance] = {}
+        regions: set[str] = set()
+        for page in source.instances(self.project):
+            regions.update(page.unreachable_regions)
+            for instance in self._readable("instance", page.items, self._instance):
+                if self._rules.selects(instance):
+                    instances[instance.id.name] = instance
+        return instances, regions
+
+    def runs(self, items: list[object]) -> Iterator[tuple[str, BackupRun]]:
+        """Instance name and run, of every item that can be read."""
+        for name, run in self._readable("backup_run", items, self._run):
+            if run.error:
+                label = self._rules.codes.label(run.error.code)
+                yield name, replace(run, error=replace(run.error, label=label))
+            else:
+                yield name, run
+
+    def _instance(self, item: object) -> parse.Parsed[Instance]:
+        return parse.instance(item, project=self.project, latest=self._latest)
+
+    def _run(self, item: object) -> parse.Parsed[tuple[str, BackupRun]]:
+        return parse.backup_run(item, latest=self._latest)
+
+    def _readable(self, kind: str, items: list[object], read: Callable[[object], parse.Parsed[T]]) -> Iterator[T]:
+        for item in items:
+            try:
+                parsed = read(item)
+            except parse.UnreadableItemError as error:
+                self._rules.unreadable(kind, str(error))
+                continue
+            if parsed.unreadable:
+                self._rules.unreadable(kind, ", ".join(parsed.unreadable))
+            yield parsed.fact
 
 
-def _run_pages(source: Source, project: str, instances: list[Instance]) -> Iterator[Page]:
+def _full_is_due(previous: ProjectScan, now: datetime, rules: Rules) -> bool:
+    return not previous.ordered or abs(now - previous.listed_in_full) >= rules.full_listing_every
+
+
+def _carried(previous: ProjectScan | None, instances: Mapping[str, Instance], regions: set[str]) -> dict[str, datetime]:
+    """Instances not listed because their region is out of reach, and when they were last read."""
+    if previous is None or not regions:
+        return {}
+    return {
+        name: previous.carried.get(name, previous.taken)
+        for name, record in previous.records.items()
+        if name not in instances and record.instance.region in regions
+    }
+
+
+def _departed(previous: ProjectScan | None, present: set[str], now: datetime) -> dict[str, Departed]:
+    """Accounts of instances that are gone, those of the last week, and of those that are back."""
+    if previous is None:
+        return {}
+    gone = {name: Departed(r.account, now) for name, r in previous.records.items() if name not in present}
+    return {
+        name: departed for name, departed in {**previous.departed, **gone}.items() if now - departed.at <= FORGET_AFTER
+    }
+
+
+def _record(
+    instance: Instance,
+    runs: dict[str, BackupRun],
+    before: Record | None,
+    account: Account | None,
+    now: datetime,
+) -> Record:
+    """The record of an instance after this reading; the same object as before where nothing changed."""
+    told = history(runs.values())
+    if before is None:
+        opened = next_account(account, told.runs, now) if account else first_account(told.runs, now)
+        return Record(instance, told, opened)
+    if told.runs == before.history.runs:
+        told = before.history
+    after = Record(instance, told, next_account(before.account, told.runs, now))
+    unchanged = told is before.history and after.account is before.account and instance == before.instance
+    return before if unchanged else after
+
+
+def _full_listing(source: Source, reader: _Reader, instances: Mapping[str, Instance]) -> tuple[Runs, bool]:
+    """All runs of these instances, and whether they came newest first across instances."""
+    runs: Runs = {name: {} for name in instances}
+    ordered, last = True, None
+    for page in _run_pages(source, reader.project, instances):
+        for name, run in reader.runs(page.items):
+            if run.enqueued:  # a run that was never enqueued has no place in that order that could be checked
+                ordered = ordered and (last is None or run.enqueued <= last)
+                last = run.enqueued
+            if name in runs:
+                _keep_newer(runs[name], run)
+    return runs, ordered
+
+
+def _run_pages(source: Source, project: str, instances: Mapping[str, Instance]) -> Iterator[Page]:
     """All runs of a project in one listing; instance by instance where the project refuses the wildcard."""
     if not instances:
         return
@@ -151,9 +266,9 @@ def _run_pages(source: Source, project: str, instances: list[Instance]) -> Itera
             yield first
         yield from wildcard
         return
-    for instance in instances:
-        if instance.type not in _WITHOUT_RUNS:
-            yield from _existing(source.backup_runs(project, instance.id.name))
+    for name, instance in instances.items():
+        if instance.can_have_backups:
+            yield from _existing(source.backup_runs(project, name))
 
 
 def _existing(pages: Iterator[Page]) -> Iterator[Page]:
@@ -165,10 +280,26 @@ def _existing(pages: Iterator[Page]) -> Iterator[Page]:
             raise
 
 
-def _labelled(run: BackupRun, codes: CodeLabels) -> BackupRun:
-    if run.error is None:
-        return run
-    return replace(run, error=replace(run.error, label=codes.label(run.error.code)))
+def _newest(source: Source, reader: _Reader, before: Mapping[str, Record]) -> Runs:
+    """The runs known before, brought up to date by the newest pages and by a look at each run in progress below."""
+    known: Runs = {name: {run.id: run for run in record.history.runs} for name, record in before.items()}
+    fresh: Runs = {name: {} for name in before}
+    for page in source.backup_runs(reader.project, ALL_INSTANCES, newest=True) if before else ():
+        familiar = news = False
+        for name, run in reader.runs(page.items):
+            if name in fresh:
+                _keep_newer(fresh[name], run)
+                familiar, news = (True, news) if known[name].get(run.id) == run else (familiar, True)
+        if familiar and not news:
+            break  # newest first: what follows is older than what is known already
+    for name, runs in known.items():
+        deeper = [run.id for run in runs.values() if run.status.in_progress and run.id not in fresh[name]]
+        for run_id in deeper:
+            del runs[run_id]
+            item = source.backup_run(reader.project, name, run_id)
+            fresh[name] |= {run.id: run for _, run in reader.runs([] if item is None else [item])}
+        runs.update(fresh[name])
+    return known
 
 
 def _keep_newer(by_id: dict[str, BackupRun], run: BackupRun) -> None:

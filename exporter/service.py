@@ -3,6 +3,7 @@
 import logging
 import os
 import platform
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,10 +11,12 @@ from datetime import UTC, datetime
 from exporter import __version__
 from exporter.cloudsql import CloudSqlApi, CredentialsError
 from exporter.config import Config, ConfigError
-from exporter.poll import Clock, Poller
+from exporter.ledger import open_ledger
+from exporter.manners import Manners, Pacer
+from exporter.poll import Clock, Outside, Poller
 from exporter.render import Meters, exposition_bytes, families
 from exporter.scan import CodeLabels
-from exporter.snapshot import Snapshot
+from exporter.snapshot import ProjectStatus, Snapshot
 from exporter.view import ExporterFacts, View, view
 
 log = logging.getLogger(__name__)
@@ -23,18 +26,23 @@ class Exporter:
     """Polls on its beat and answers, at any moment and without waiting for the API, what is known."""
 
     def __init__(self, read_config: Callable[[], Config], clock: Clock, *, process_metrics: bool = True) -> None:
-        """Read configuration and credentials; raises ConfigError or CredentialsError. Polls nothing yet."""
+        """Read configuration, credentials and kept state; raises ConfigError, CredentialsError or StateInUseError.
+
+        Polls nothing yet, but knows what was kept from before.
+        """
         self._read_config, self._clock = read_config, clock
         self._meters = Meters(process=process_metrics)
         self._codes = CodeLabels()
         self.config = read_config()
-        self._poller = self._new_poller(self.config, Snapshot())
+        self._ledger = open_ledger(self.config.state.path)
+        self._poller = self._new_poller(self.config, self._kept())
         self._facts = ExporterFacts(
             version=__version__,
             revision=os.environ.get("CLOUDSQL_BACKUP_EXPORTER_REVISION", ""),
             python_version=platform.python_version(),
             reload_successful=True,
             reload_succeeded_at=clock(),
+            state_persistent=self._ledger.persistent,
         )
 
     def start(self) -> None:
@@ -79,7 +87,8 @@ class Exporter:
 
     def view(self) -> View:
         """Everything known, judged at this moment."""
-        return view(self._poller.snapshot, self.config, self._facts, self._clock())
+        facts = replace(self._facts, state_persistent=self._ledger.persistent)
+        return view(self._poller.snapshot, self.config, facts, self._clock())
 
     def exposition(self, content_type: str) -> bytes:
         """Everything known, as a scrape wants it."""
@@ -90,9 +99,20 @@ class Exporter:
             self._meters.request(method, code, seconds)
             poller.alive()
 
-        api = CloudSqlApi(config.cloudsql, config.poll.timeout, observe)
-        poller = Poller(config, api, self._clock, self._codes, self._meters.unreadable, snapshot)
+        stop = threading.Event()
+        manners = Manners(Pacer(config.cloudsql.requests_per_minute), stop, self._meters.retry)
+        api = CloudSqlApi(config.cloudsql, config.poll.timeout, manners, observe)
+        outside = Outside(api.until, self._clock, self._ledger, self._codes, self._meters.unreadable, stop)
+        poller = Poller(config, outside, snapshot)
         return poller
+
+    def _kept(self) -> Snapshot:
+        """What was known before a restart."""
+        scans = self._ledger.load()
+        for record in (record for scan in scans.values() for record in scan.records.values()):
+            for code in (code for codes in record.account.errors.values() for code in codes if code != "other"):
+                self._codes.label(code)
+        return Snapshot({project: ProjectStatus(project, scan=scan) for project, scan in scans.items()})
 
 
 def system_clock() -> datetime:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from exporter.assess import Assessment, assess
 from exporter.config import Config
+from exporter.scan import Record
 from exporter.snapshot import ProjectStatus, SearchStatus, Snapshot
 
 
@@ -17,6 +18,7 @@ class ExporterFacts:
     python_version: str
     reload_successful: bool
     reload_succeeded_at: datetime
+    state_persistent: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class View:
 
     now: datetime
     assessments: tuple[Assessment, ...]
+    records: tuple[Record, ...]
     projects: tuple[ProjectStatus, ...]
     searches: tuple[tuple[str, SearchStatus], ...]
     exporter: ExporterFacts
@@ -36,6 +39,7 @@ def view(snapshot: Snapshot, config: Config, exporter: ExporterFacts, now: datet
     return View(
         now=now,
         assessments=tuple(verdict for project in projects for verdict in _verdicts(project, config, now)),
+        records=tuple(r for p in projects if p.scan for _, r in sorted(p.scan.records.items())),
         projects=projects,
         searches=tuple(sorted(snapshot.searches.items())),
         exporter=exporter,
@@ -46,8 +50,9 @@ def _verdicts(project: ProjectStatus, config: Config, now: datetime) -> list[Ass
     scan = project.scan
     if scan is None:
         return []
-    expired = now - scan.taken > config.poll.stale_after
-    return [
-        assess(instance, scan.histories[name], config.policy_for(instance), now, facts_expired=expired)
-        for name, instance in sorted(scan.instances.items())
-    ]
+    verdicts = []
+    for name, record in sorted(scan.records.items()):
+        expired = now - scan.carried.get(name, scan.taken) > config.poll.stale_after
+        policy = config.policy_for(record.instance)
+        verdicts.append(assess(record.instance, record.history, policy, now, facts_expired=expired))
+    return verdicts

@@ -20,9 +20,9 @@ from exporter.model import (
     RunError,
     RunStatus,
 )
-from exporter.scan import Page
+from exporter.scan import CodeLabels, Page, Rules
 from exporter.simulator import SimulatedClock, World
-from exporter.simulator.api import Request, answer
+from exporter.simulator.api import Answer, Request, answer
 from exporter.simulator.worlds import Project
 from exporter.view import ExporterFacts
 
@@ -43,7 +43,7 @@ INSTANCE = Instance(
     created=NOW - 400 * DAY,
     backups=SETTINGS,
 )
-FACTS = ExporterFacts("1.2.3", "abc", "3.11.0", reload_successful=True, reload_succeeded_at=NOW)
+FACTS = ExporterFacts("1.2.3", "abc", "3.11.0", reload_successful=True, reload_succeeded_at=NOW, state_persistent=True)
 
 
 def run(
@@ -80,29 +80,48 @@ def verdict(
     return assess(instance, history(runs), policy or Policy(), now)
 
 
+NEWEST = 5  # so that a page of the newest runs is short
+
+
 class WorldSource:
     """A Source that asks a simulated world without a network."""
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.requests: list[str] = []
 
     def instances(self, project: str) -> Iterator[Page]:
         """As the API lists them."""
-        yield Page(self._items(f"/v1/projects/{project}/instances"))
+        yield from self._pages(f"/v1/projects/{project}/instances", 1000)
 
-    def backup_runs(self, project: str, instance: str) -> Iterator[Page]:
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
         """As the API lists them."""
-        yield Page(self._items(f"/v1/projects/{project}/instances/{instance}/backupRuns"))
+        yield from self._pages(f"/v1/projects/{project}/instances/{instance}/backupRuns", NEWEST if newest else 1000)
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        """As the API shows it."""
+        reply = self._answer(f"/v1/projects/{project}/instances/{instance}/backupRuns/{run_id}", {})
+        return None if reply.status == 404 else reply.body
 
     def projects(self, query: str) -> Iterator[str]:
         """Every project of the world."""
         assert query
         yield from self.world.projects
 
-    def _items(self, path: str) -> list[object]:
-        items = answer(Request(self.world, path, {"maxResults": "1000"})).body.get("items", [])
-        assert isinstance(items, list)
-        return items
+    def _pages(self, path: str, size: int) -> Iterator[Page]:
+        query = {"maxResults": str(size)}
+        while True:
+            body = self._answer(path, query).body
+            items = body.get("items", [])
+            assert isinstance(items, list)
+            yield Page(items)
+            if "nextPageToken" not in body:
+                return
+            query["pageToken"] = str(body["nextPageToken"])
+
+    def _answer(self, path: str, query: dict[str, str]) -> Answer:
+        self.requests.append(path)
+        return answer(Request(self.world, path, query))
 
 
 def world(projects: dict[str, Project], speed: float = 0) -> World:
@@ -116,15 +135,20 @@ def config(
     """A configuration for simulated projects."""
     return Config.model_validate(
         {
-            "cloudsql": {"endpoint": endpoint, "credentials": "anonymous"},
+            "cloudsql": {"endpoint": endpoint, "credentials": "anonymous", "requests_per_minute": 60_000},
             "targets": [{"project": project} for project in projects],
+            "state": {"path": None},
             **sections,
         }
     )
 
 
-def no_note(_kind: str, _field: str) -> None:
-    """Take no note of unreadable items."""
+def rules(
+    unreadable: Callable[[str, str], None] = lambda _kind, _field: None,
+    selects: Callable[[Instance], bool] = lambda _instance: True,
+) -> Rules:
+    """Read everything, in full every six hours."""
+    return Rules(selects, CodeLabels(), unreadable, 6 * HOUR)
 
 
 def waiting(condition: Callable[[], bool], seconds: float = 20) -> bool:

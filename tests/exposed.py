@@ -1,17 +1,17 @@
 """What `/metrics` says, in a shape that tests can compare and people can read."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client.metrics_core import Metric as Family
 
 from exporter.config import Config
 from exporter.render import families
-from exporter.scan import CodeLabels, scan
-from exporter.simulator import World
+from exporter.scan import scan
+from exporter.simulator import SimulatedClock, World
 from exporter.snapshot import ProjectStatus, Snapshot
 from exporter.view import View, view
-from tests.builders import FACTS, WorldSource, config, no_note
+from tests.builders import FACTS, WorldSource, config, rules
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -21,9 +21,22 @@ def seen(world: World, settings: Config | None = None) -> View:
     now = world.clock()
     snapshot = Snapshot()
     for project in world.projects:
-        found = scan(WorldSource(world), project, now, lambda _instance: True, CodeLabels(), no_note)
+        found = scan(WorldSource(world), project, now, rules(), None)
         snapshot = snapshot.with_project(ProjectStatus(project).succeeded(found, now - now))
     return view(snapshot, settings or config(), FACTS, now)
+
+
+def seen_again(world: World, later: timedelta) -> View:
+    """What an exporter knows that has polled a world twice, some time apart."""
+    snapshot = Snapshot()
+    for span in (timedelta(), later):
+        assert isinstance(world.clock, SimulatedClock)
+        world.clock.advance(span)
+        for project in world.projects:
+            status = snapshot.projects.get(project) or ProjectStatus(project)
+            found = scan(WorldSource(world), project, world.clock(), rules(), status.scan)
+            snapshot = snapshot.with_project(status.succeeded(found, timedelta()))
+    return view(snapshot, config(), FACTS, world.clock())
 
 
 def told(ready: Iterable[Family], instance: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Google's client against the simulated API over real HTTP: every page, every error in one of our words."""
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -8,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from exporter.cloudsql import CloudSqlApi, CredentialsError
+from exporter.cloudsql import CloudSqlApi, CredentialsError, PatientApi
 from exporter.config import CloudSql
+from exporter.manners import Manners, Pacer
 from exporter.model import PollResult
-from exporter.scan import ALL_INSTANCES, CodeLabels, ProjectScan, SourceError, scan
+from exporter.scan import ALL_INSTANCES, ProjectScan, SourceError, scan
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.simulator.worlds import Project
-from tests.builders import NOW, WorldSource, no_note, world
+from tests.builders import NOW, WorldSource, rules, world
 
 TIMEOUT = timedelta(seconds=5)
 
@@ -29,13 +31,17 @@ def observe(_method: str, _code: str, _seconds: float) -> None:
     """Take no note."""
 
 
-def api(simulator: Simulator, timeout: timedelta = TIMEOUT, **settings: object) -> CloudSqlApi:
+def api(simulator: Simulator, timeout: timedelta = TIMEOUT, **settings: object) -> PatientApi:
     keys = {"endpoint": simulator.url, "credentials": "anonymous"} | settings
-    return CloudSqlApi(CloudSql.model_validate(keys), timeout, observe)
+    return CloudSqlApi(CloudSql.model_validate(keys), timeout, manners(), observe).until(time.monotonic())
 
 
-def read(source: CloudSqlApi | WorldSource, project: str) -> ProjectScan:
-    return scan(source, project, NOW, lambda _instance: True, CodeLabels(), no_note)
+def manners() -> Manners:
+    return Manners(Pacer(60_000), threading.Event(), lambda _method: None)
+
+
+def read(source: PatientApi | WorldSource, project: str) -> ProjectScan:
+    return scan(source, project, NOW, rules(), None)
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta4"])
@@ -62,12 +68,14 @@ def test_every_page_is_read(simulator: Simulator, monkeypatch: pytest.MonkeyPatc
 
 def test_a_project_of_a_domain_keeps_its_colon() -> None:
     with Simulator(world({"example.com:shop": Project(WORLDS["healthy"]()["shop-prod"].instances)})) as simulator:
-        assert len(read(api(simulator), "example.com:shop").instances) == 8
+        assert len(read(api(simulator), "example.com:shop").records) == 8
 
 
 def test_where_the_wildcard_is_refused_instances_are_listed_one_by_one(simulator: Simulator) -> None:
     simulator.faults.add(Fault("no-wildcard"))
-    assert read(api(simulator), "shop-prod") == read(WorldSource(simulator.world), "shop-prod")
+    told = read(api(simulator), "shop-prod")
+    assert told.records == read(WorldSource(simulator.world), "shop-prod").records
+    assert not told.ordered  # one listing after another is in no order across instances
     assert sum("backupRuns" in path for path in simulator.requests) == 1 + 8  # all but the replica
 
 
@@ -77,7 +85,7 @@ def test_an_instance_deleted_between_the_listings_has_no_runs(simulator: Simulat
     simulator.faults.add(Fault("not-found", method="backupRuns.list", times=1))
     simulator.faults.add(Fault("slow", method="instances.list"))
     told = read(api(simulator), "shop-prod")
-    assert sum(bool(history.runs) for history in told.histories.values()) >= 6
+    assert sum(bool(record.history.runs) for record in told.records.values()) >= 6
 
 
 @pytest.mark.parametrize(
@@ -138,7 +146,9 @@ def test_an_unreachable_region_is_named(simulator: Simulator) -> None:
 def test_requests_are_observed_with_method_and_code(simulator: Simulator) -> None:
     seen: list[tuple[str, str]] = []
     settings = CloudSql.model_validate({"endpoint": simulator.url, "credentials": "anonymous"})
-    source = CloudSqlApi(settings, TIMEOUT, lambda method, code, _seconds: seen.append((method, code)))
+    source = CloudSqlApi(
+        settings, TIMEOUT, manners(), lambda method, code, _seconds: seen.append((method, code))
+    ).until(time.monotonic())
     read(source, "museum")
     simulator.faults.add(Fault("quota", times=1))
     simulator.faults.add(Fault("reset"))
@@ -184,14 +194,14 @@ def test_a_key_file_that_cannot_be_used_is_one_clear_error(tmp_path: Path, conte
     with pytest.raises(
         CredentialsError, match=r"key\.json cannot be used.*check cloudsql\.credentials\.file"
     ) as caught:
-        CloudSqlApi(settings, TIMEOUT, observe)
+        CloudSqlApi(settings, TIMEOUT, manners(), observe)
     assert says in str(caught.value)
 
 
 def test_credentials_that_cannot_be_found_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(CredentialsError, match="gcloud auth application-default login"):
-        CloudSqlApi(CloudSql(), TIMEOUT, observe)
+        CloudSqlApi(CloudSql(), TIMEOUT, manners(), observe)
 
 
 def test_the_world_source_is_not_kinder_than_http(simulator: Simulator) -> None:

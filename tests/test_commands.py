@@ -24,8 +24,12 @@ def simulator() -> Iterator[Simulator]:
 
 def written(folder: Path, simulator: Simulator, *projects: str, more: str = "") -> str:
     """The flag that names a configuration file with these projects."""
-    lines = [f"cloudsql: {{endpoint: '{simulator.url}', credentials: anonymous}}", "targets:"]
+    lines = [
+        f"cloudsql: {{endpoint: '{simulator.url}', credentials: anonymous, requests_per_minute: 60000}}",
+        "targets:",
+    ]
     lines += [f"  - project: {project}" for project in projects]
+    lines.append(f"state: {{path: '{folder / 'data'}'}}")
     (folder / "config.yaml").write_text("\n".join([*lines, more, ""]))
     return f"--config.file={folder / 'config.yaml'}"
 
@@ -150,7 +154,7 @@ def test_once_writes_a_whole_file_and_says_what_could_not_be_read(simulator: Sim
     assert told.returncode == 3
     assert told.stderr.startswith("error: instances.list of project sealed: 403 ")
     assert 'project_up{project_id="sealed"} 0.0' in out.read_text()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["backups.prom", "config.yaml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backups.prom", "config.yaml", "data"]
     refused = run("once", written(tmp_path, simulator, "museum"), f"--output={tmp_path / 'no' / 'such.prom'}")
     assert (refused.returncode, "cannot be written: No such file or directory" in refused.stderr) == (1, True)
 

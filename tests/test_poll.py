@@ -9,10 +9,12 @@ import pytest
 
 from exporter.assess import Protection
 from exporter.config import Config
+from exporter.ledger import MemoryLedger
 from exporter.model import PollResult
-from exporter.poll import Poller, beat
+from exporter.poll import Outside, Poller, beat
 from exporter.scan import CodeLabels, Page, SourceError
 from exporter.simulator import WORLDS, SimulatedClock, World
+from exporter.snapshot import Snapshot
 from exporter.view import View, view
 from tests.builders import FACTS, HOUR, NOW, SECOND, WorldSource, config, waiting, world
 
@@ -48,7 +50,10 @@ def source() -> Moody:
 
 
 def poller(source: Moody, settings: Config) -> Poller:
-    return Poller(settings, source, source.world.clock, CodeLabels(), lambda _kind: None)
+    outside = Outside(
+        lambda _until: source, source.world.clock, MemoryLedger(), CodeLabels(), lambda _kind: None, threading.Event()
+    )
+    return Poller(settings, outside, Snapshot())
 
 
 def polled(source: Moody, settings: Config, before: Poller | None = None) -> Poller:
@@ -71,7 +76,7 @@ def test_one_project_that_fails_does_not_touch_another(source: Moody) -> None:
     assert (told["museum"].result, told["museum"].message) == (PollResult.FORBIDDEN, "grant something")
     assert told["museum"].scan is None
     assert told["shop-prod"].up
-    assert len(told["shop-prod"].scan.instances) == 9  # type: ignore[union-attr] # it is up
+    assert len(told["shop-prod"].scan.records) == 9  # type: ignore[union-attr] # it is up
 
 
 def test_a_failed_poll_keeps_the_last_facts_and_they_grow_old(source: Moody) -> None:
@@ -155,7 +160,7 @@ def test_a_project_named_by_two_targets_is_polled_once_with_the_instances_of_bot
     )
     told = polled(source, settings).snapshot.projects["shop-prod"]
     assert told.scan is not None
-    assert sorted(told.scan.instances) == ["orders", "payments"]
+    assert sorted(told.scan.records) == ["orders", "payments"]
     assert sum(told.polls.values()) == 1
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter.model import BackupRun, Instance, RunStatus
 from exporter.scan import CodeLabels, Page, ProjectScan, scan
-from tests.builders import NOW
+from tests.builders import NOW, rules
 from tests.test_parse import FAILED, json_values, plausible
 
 INSTANCE: dict[str, Any] = {"name": "pg-1", "state": "RUNNABLE"}
@@ -25,9 +25,12 @@ class Fixed:
         assert project
         yield Page(self._instances)
 
-    def backup_runs(self, project: str, instance: str) -> Iterator[Page]:
-        assert (project, instance) == ("p", "-")
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        assert (project, instance, newest) == ("p", "-", False)
         yield from (Page(items) for items in self._run_pages)
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        raise AssertionError((project, instance, run_id))
 
     def projects(self, query: str) -> Iterator[str]:
         yield query
@@ -35,7 +38,7 @@ class Fixed:
 
 def read(source: Fixed, notes: list[tuple[str, str]] | None = None) -> ProjectScan:
     taken = [] if notes is None else notes
-    return scan(source, "p", NOW, chosen, CodeLabels(), lambda kind, field: taken.append((kind, field)))
+    return scan(source, "p", NOW, rules(lambda kind, field: taken.append((kind, field)), chosen), None)
 
 
 def chosen(instance: Instance) -> bool:
@@ -43,7 +46,7 @@ def chosen(instance: Instance) -> bool:
 
 
 def runs(told: ProjectScan) -> tuple[BackupRun, ...]:
-    return told.histories["pg-1"].runs
+    return told.records["pg-1"].history.runs
 
 
 def test_each_broken_item_is_noted_once_and_loses_no_other() -> None:
@@ -58,12 +61,12 @@ def test_each_broken_item_is_noted_once_and_loses_no_other() -> None:
 def test_runs_of_instances_that_were_not_listed_or_chosen_are_left_out() -> None:
     others: list[object] = [FAILED | {"instance": "gone"}, FAILED | {"instance": "unwanted"}, GOOD]
     told = read(Fixed([INSTANCE, {"name": "unwanted"}], others))
-    assert list(told.instances) == ["pg-1"]
+    assert list(told.records) == ["pg-1"]
     assert [run.id for run in runs(told)] == [GOOD["id"]]
 
 
 def test_no_runs_are_asked_for_where_no_instance_is_chosen() -> None:
-    assert read(Fixed([{"name": "unwanted"}], ["never looked at"])).histories == {}
+    assert read(Fixed([{"name": "unwanted"}], ["never looked at"])).records == {}
 
 
 def test_a_run_met_twice_between_pages_counts_once_and_the_later_word_holds() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator
 
-from exporter.cloudsql import INSTANCE_FIELDS, RUN_FIELDS
+from exporter.cloudsql import INSTANCE_FIELDS, RUN_FIELDS, RUNS_FIELDS
 from exporter.simulator import WORLDS, Simulator, World
 from exporter.simulator.api import Request, answer
 from tests.builders import DAY, HOUR, world
@@ -71,10 +71,11 @@ def test_a_key_that_is_not_declared_would_be_seen() -> None:
     assert not RUNS.is_valid(listed)
 
 
-@pytest.mark.parametrize("mask", [INSTANCE_FIELDS, RUN_FIELDS])
+@pytest.mark.parametrize("mask", [INSTANCE_FIELDS, RUNS_FIELDS, RUN_FIELDS])
 def test_the_fields_the_exporter_asks_for_are_declared(mask: str) -> None:
     """The real API refuses a mask with a field that it does not know."""
-    response = "InstancesListResponse" if "settings" in mask else "BackupRunsListResponse"
+    listing = "InstancesListResponse" if "settings" in mask else "BackupRunsListResponse"
+    response = listing if "items" in mask else "BackupRun"
 
     def declared(schema: dict[str, Any]) -> Iterator[str]:
         schema = DISCOVERY["schemas"][schema["$ref"]] if "$ref" in schema else schema

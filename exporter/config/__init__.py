@@ -11,6 +11,7 @@ from exporter.config.schema import (
     Policy,
     ProjectTarget,
     SearchTarget,
+    State,
 )
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Problem",
     "ProjectTarget",
     "SearchTarget",
+    "State",
     "format_duration",
     "load",
     "loads",

@@ -47,7 +47,7 @@ def resource(run: Run, kind: str, opened: datetime, now: datetime) -> Resource |
     """The backup run as the API shows it at `now`, less what its instance adds; None while there is nothing to show."""
     if run.attempts:
         shown = _attempted(run, opened, now)
-    elif run.status and now >= opened + (WINDOW if run.status == "OVERDUE" else timedelta(minutes=12)):
+    elif run.status and now >= _appears(run, opened):
         shown = {"status": run.status}
     else:
         return None
@@ -62,6 +62,22 @@ def resource(run: Run, kind: str, opened: datetime, now: datetime) -> Resource |
         "windowStartTime": timestamp(opened),
         **shown,
     }
+
+
+def ends(run: Run, opened: datetime) -> list[tuple[datetime, str]]:
+    """Every end that a run comes to, ever: when, and with which status."""
+    if not run.attempts:
+        return [(_appears(run, opened), run.status)] if run.status else []
+    return [
+        (opened + attempt.after + attempt.queue + attempt.takes, "SUCCESSFUL" if attempt.error is None else "FAILED")
+        for attempt in run.attempts
+        if attempt.takes is not None
+    ]
+
+
+def _appears(run: Run, opened: datetime) -> datetime:
+    """When a run without attempts is first listed."""
+    return opened + (WINDOW if run.status == "OVERDUE" else timedelta(minutes=12))
 
 
 def _attempted(run: Run, opened: datetime, now: datetime) -> Resource | None:

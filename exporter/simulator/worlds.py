@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from exporter.simulator.history import Resource, resource, timestamp
+from exporter.simulator.history import Resource, ends, resource, timestamp
 from exporter.simulator.scenarios import ALL, SCENARIOS, Scenario, instance_resource
 
 DAY = timedelta(days=1)
@@ -38,6 +38,17 @@ class World:
         names = [instance] if instance else list(self.projects[project].instances)
         runs = [run for name in names for run in self._runs(project, name)]
         return sorted(runs, key=lambda run: str(run.get("enqueuedTime", run["windowStartTime"])), reverse=True)
+
+    def ends(self, project: str, instance: str, after: datetime, until: datetime) -> list[str]:
+        """The world's own book: the status of every automated run that came to an end in a span of time."""
+        scenario = self.projects[project].instances[instance]
+        windows = range((after - self._opened(scenario, 0)) // DAY - 1, (until - self._opened(scenario, 0)) // DAY + 1)
+        return [
+            status
+            for window in windows
+            for ended, status in ends(scenario.windows(window), self._opened(scenario, window))
+            if after < ended <= until
+        ]
 
     def _instance(self, project: str, name: str) -> Resource:
         scenario = self.projects[project].instances[name]

@@ -1,0 +1,290 @@
+"""What must survive a restart: the last facts of each project and what has been counted. The only place with SQL.
+
+One poll's effects land in one transaction, before anybody can see them: a counter that was shown never goes back.
+Why these settings of SQLite: docs/decisions/0003-state.md.
+"""
+
+import fcntl
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from exporter.history import history
+from exporter.model import BackupRun, Instance
+from exporter.scan import Departed, ProjectScan, Record
+from exporter.tally import FORGET_AFTER, Account
+
+log = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x43534245  # "CSBE", so that a foreign file is known
+VERSION = 1
+FILE, LOCK = "ledger.sqlite3", "lock"
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+CREATE TABLE project (project TEXT PRIMARY KEY, taken TEXT NOT NULL, scan BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE record (
+    project TEXT NOT NULL, instance TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (project, instance)
+) WITHOUT ROWID;
+COMMIT;
+"""
+
+
+class StateInUseError(Exception):
+    """Another exporter keeps its state in the same folder."""
+
+
+class Ledger(Protocol):
+    """Keeps the last scan of each project."""
+
+    @property
+    def persistent(self) -> bool:
+        """What is saved now survives a restart."""
+
+    def load(self) -> Mapping[str, ProjectScan]:
+        """The scans kept from before, by project."""
+
+    def save(self, project: str, scan: ProjectScan) -> None:
+        """Keep a scan in place of the project's last one. Trouble is logged, and shown by `persistent`."""
+
+    def forget(self, targeted: Collection[str], now: datetime) -> None:
+        """Let go of projects that are no longer targeted and were last read a week ago."""
+
+
+class MemoryLedger:
+    """Keeps nothing: facts and counters live as long as the process."""
+
+    persistent = False
+
+    def load(self) -> Mapping[str, ProjectScan]:
+        """Nothing is kept from before."""
+        return {}
+
+    def save(self, project: str, scan: ProjectScan) -> None:
+        """The poller's snapshot is all there is."""
+
+    def forget(self, targeted: Collection[str], now: datetime) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One instance as kept: there now, or departed at a moment with nothing left but its account."""
+
+    account: Account
+    instance: Instance | None = None
+    runs: tuple[BackupRun, ...] = ()
+    departed: datetime | None = None
+
+
+_SCAN, _ROW = TypeAdapter(ProjectScan), TypeAdapter(_Row)
+
+
+def open_ledger(folder: Path | None) -> Ledger:
+    """The ledger in a folder; one in memory where there is none to be had, which is logged.
+
+    Raises StateInUseError where another exporter uses the folder.
+    """
+    if folder is None:
+        return MemoryLedger()
+    file = folder / FILE
+    with ExitStack() as undo:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _locked(folder / LOCK)
+            undo.callback(os.close, lock)
+            connection = _connected(file)
+            undo.callback(connection.close)
+            ledger = SqliteLedger(connection, lock)
+            ledger.load()
+        except (sqlite3.OperationalError, OSError) as error:  # locked, read-only, no space: the file may be sound
+            _complain(folder, f"cannot be used: {error}")
+        except _ForeignError as error:
+            _complain(folder, f"cannot be used: {error}; move it away, or name another folder in state.path")
+        except (sqlite3.DatabaseError, ValidationError) as error:
+            undo.close()
+            _complain(folder, f"is damaged ({_first_line(error)}) and was set aside as {_set_aside(file)}")
+        else:
+            undo.pop_all()
+            return ledger
+    return MemoryLedger()
+
+
+class SqliteLedger:
+    """A ledger in an SQLite file. Safe to share between threads."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: int) -> None:
+        self._connection, self._folder_lock = connection, lock
+        self._lock = threading.Lock()
+        self._saved: dict[str, ProjectScan] = {}
+        self.persistent = True
+
+    def close(self) -> None:
+        """Let go of the file and the folder."""
+        self._connection.close()
+        os.close(self._folder_lock)
+
+    def load(self) -> Mapping[str, ProjectScan]:
+        """The scans kept from before, by project. Raises sqlite3.Error or ValidationError where they are damaged."""
+        if not self._saved:
+            rows: dict[str, dict[str, _Row]] = {}
+            for project, name, body in self._connection.execute("SELECT project, instance, body FROM record"):
+                rows.setdefault(project, {})[name] = _ROW.validate_json(body)
+            for project, body in self._connection.execute("SELECT project, scan FROM project"):
+                self._saved[project] = _whole(_SCAN.validate_json(body), rows.get(project, {}))
+        return dict(self._saved)
+
+    def save(self, project: str, scan: ProjectScan) -> None:
+        """Write what differs from what is kept, all or nothing."""
+        before = self._saved.get(project)
+        rows, gone = _changes(before, scan)
+        head = _SCAN.dump_json(replace(scan, records={}, departed={}))
+
+        def write(connection: sqlite3.Connection) -> None:
+            statement = "INSERT OR REPLACE INTO project (project, taken, scan) VALUES (?, ?, ?)"
+            connection.execute(statement, (project, scan.taken.isoformat(), head))
+            connection.executemany(
+                "INSERT OR REPLACE INTO record (project, instance, body) VALUES (?, ?, ?)",
+                ((project, name, _ROW.dump_json(row)) for name, row in rows.items()),
+            )
+            connection.executemany(
+                "DELETE FROM record WHERE project = ? AND instance = ?", ((project, name) for name in gone)
+            )
+
+        if self._written(write):
+            self._saved[project] = scan
+
+    def forget(self, targeted: Collection[str], now: datetime) -> None:
+        """Delete what nobody asked for any more for a week."""
+        old = [p for p, scan in self._saved.items() if p not in targeted and now - scan.taken > FORGET_AFTER]
+        if not old:
+            return
+
+        def write(connection: sqlite3.Connection) -> None:
+            for table in ("record", "project"):
+                connection.executemany(f"DELETE FROM {table} WHERE project = ?", ((p,) for p in old))  # noqa: S608
+
+        if self._written(write):
+            for project in old:
+                del self._saved[project]
+
+    def _written(self, write: Callable[[sqlite3.Connection], None]) -> bool:
+        with self._lock:
+            try:
+                with _transaction(self._connection):
+                    write(self._connection)
+            except sqlite3.Error as error:
+                if self.persistent:
+                    log.error("state cannot be kept: %s; counters go on in memory until it can", error)
+                self.persistent = False
+                return False
+            if not self.persistent:
+                log.info("state is kept again")
+            self.persistent = True
+            return True
+
+
+class _ForeignError(Exception):
+    """A file that this release did not write."""
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    """The opened file, made where there is none. Raises sqlite3.Error, OSError or _ForeignError."""
+    connection = sqlite3.connect(file, timeout=2, isolation_level=None, check_same_thread=False)
+    try:
+        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
+            connection.executescript(SCHEMA)
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if application != APPLICATION_ID:
+            raise _ForeignError(f"{file} is not a ledger of this exporter")
+        if version != VERSION:
+            raise _ForeignError(f"{file} is of version {version}, this release reads version {VERSION}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        with _transaction(connection):
+            pass  # says at once if the file is locked or cannot be written
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _locked(file: Path) -> int:
+    """A lock on the folder that ends with the process, however that ends. Raises StateInUseError or OSError."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        hint = "stop it, or name another folder with state.path or --state.path"
+        raise StateInUseError(f"another exporter keeps its state in {file.parent}; {hint}") from None
+    return descriptor
+
+
+def _whole(head: ProjectScan, rows: Mapping[str, _Row]) -> ProjectScan:
+    """A scan put together from its parts."""
+    return replace(
+        head,
+        records={
+            name: Record(row.instance, history(row.runs), row.account) for name, row in rows.items() if row.instance
+        },
+        departed={name: Departed(row.account, row.departed) for name, row in rows.items() if row.departed},
+    )
+
+
+def _changes(before: ProjectScan | None, scan: ProjectScan) -> tuple[dict[str, _Row], set[str]]:
+    """Rows that are new or not the same object as before, and names of those that go."""
+    kept: dict[str, Record | Departed] = {**before.records, **before.departed} if before else {}
+    rows = {
+        name: _Row(record.account, record.instance, record.history.runs)
+        for name, record in scan.records.items()
+        if kept.get(name) is not record
+    }
+    rows |= {
+        name: _Row(gone.account, departed=gone.at) for name, gone in scan.departed.items() if kept.get(name) is not gone
+    }
+    return rows, kept.keys() - scan.records.keys() - scan.departed.keys()
+
+
+def _set_aside(file: Path) -> str:
+    """Move a damaged file, and what SQLite keeps beside it, out of the way; the name it has now."""
+    for number in range(1000):
+        aside = file.with_name(f"{file.name}.damaged-{number}")
+        if not aside.exists():
+            break
+    for suffix in ("", "-wal", "-shm"):
+        part = Path(f"{file}{suffix}")
+        if part.exists():
+            part.rename(f"{aside}{suffix}")
+    return aside.name
+
+
+def _complain(folder: Path, text: str) -> None:
+    log.error("the state in %s %s; running on in memory: counters will begin anew at the next start", folder, text)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
