@@ -76,6 +76,11 @@ class Exporter:
         log.info("the configuration was read anew")
 
     @property
+    def snapshot(self) -> Snapshot:
+        """Everything known, unjudged."""
+        return self._poller.snapshot
+
+    @property
     def ready(self) -> bool:
         """Facts are there to serve."""
         return self._poller.ready
@@ -88,7 +93,7 @@ class Exporter:
     def view(self) -> View:
         """Everything known, judged at this moment."""
         facts = replace(self._facts, state_persistent=self._ledger.persistent)
-        return view(self._poller.snapshot, self.config, facts, self._clock())
+        return view(self.snapshot, self.config, facts, self._clock())
 
     def exposition(self, content_type: str) -> bytes:
         """Everything known, as a scrape wants it."""
