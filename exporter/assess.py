@@ -12,7 +12,6 @@ from exporter.config import Expected, Policy
 from exporter.history import History
 from exporter.model import (
     ActivationPolicy,
-    BackupRun,
     BackupTier,
     BackupType,
     Instance,
@@ -89,11 +88,20 @@ class Assessment:
 
 
 @dataclass(frozen=True, slots=True)
+class Freshness:
+    """When facts were read, and how old they may become."""
+
+    read_at: datetime
+    stale_after: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class _Case:
     instance: Instance
     history: History
     policy: Policy
     now: datetime
+    read_at: datetime
 
     @property
     def within_grace(self) -> bool:
@@ -108,19 +116,24 @@ class _Case:
 
 
 def assess(
-    instance: Instance, history: History, policy: Policy, now: datetime, *, facts_expired: bool = False
+    instance: Instance, history: History, policy: Policy, now: datetime, freshness: Freshness | None = None
 ) -> Assessment:
-    """Judge one instance. With `facts_expired` the state is unknown, whatever the last facts say."""
-    case = _Case(instance, history, policy, now)
+    """Judge one instance by facts of a certain freshness; by those of this moment where none is given.
+
+    Where the facts are older than they may be, the state is unknown, whatever they say.
+    """
+    freshness = freshness or Freshness(now, DAY)
+    case = _Case(instance, history, policy, now, freshness.read_at)
     exemption = _exemption(case)
     findings = () if exemption else tuple(finding for finding, holds in _RULES.items() if holds(case))
-    if facts_expired:
+    if now - freshness.read_at > freshness.stale_after:
         state = Protection.UNKNOWN
     elif exemption:
         state = Protection.EXEMPT
     else:
         state = findings[0].leads_to if findings else Protection.PROTECTED
-    due = None if exemption or instance.backups.enabled is False else _next_due(instance, history, now)
+    awaited = exemption in (None, Exemption.NEW, Exemption.CREATING) and instance.backups.enabled is not False
+    due = _next_due(instance, history, now) if awaited else None
     return Assessment(instance, history, policy, now, state, findings, exemption, due)
 
 
@@ -140,7 +153,7 @@ def _exemption(case: _Case) -> Exemption | None:
         return Exemption.SUSPENDED
     if instance.backups.tier in (BackupTier.ENHANCED, BackupTier.ADVANCED):
         return Exemption.MANAGED_ELSEWHERE
-    if case.within_grace and not any(_tells(run) for run in case.history.runs):
+    if case.within_grace and not _told(case):
         return Exemption.NEW
     return None
 
@@ -153,19 +166,16 @@ _EXEMPT_TYPES = {
 }
 
 
-def _tells(run: BackupRun) -> bool:
-    """Whether a run ends the wait for a new instance's first backup.
+def _told(case: _Case) -> bool:
+    """Whether the runs of a new instance tell something: a success, or a failed or overdue automated run.
 
-    A success does, and a failed or overdue automated run. A skipped run, or a failed run on demand, would
-    leave an instance that has no backup and no finding: it is still waiting.
+    A skipped run, or a failed run on demand, would leave it without a backup and without a finding: it is waiting.
     """
-    if run.type is BackupType.AUTOMATED and run.status in (RunStatus.FAILED, RunStatus.OVERDUE):
-        return True
-    return run.status is RunStatus.SUCCESSFUL
+    return case.history.newest_success is not None or _last_run_failed(case) or _called_overdue(case)
 
 
 def _backups_disabled(case: _Case) -> bool:
-    return case.instance.backups.enabled is False and not case.instance.is_replica
+    return case.instance.backups.enabled is False and case.instance.can_have_backups
 
 
 def _never_succeeded(case: _Case) -> bool:
@@ -189,16 +199,20 @@ def _last_run_failed(case: _Case) -> bool:
 
 
 def _overdue(case: _Case) -> bool:
+    return _called_overdue(case) or _window_missed(case)
+
+
+def _called_overdue(case: _Case) -> bool:
     newest = case.history.of(BackupType.AUTOMATED).newest
-    return (newest is not None and newest.status is RunStatus.OVERDUE) or _window_missed(case)
+    return newest is not None and newest.status is RunStatus.OVERDUE
 
 
 def _window_missed(case: _Case) -> bool:
-    """No automated run belongs to the 24 hours before the last window closed."""
+    """No automated run belongs to the 24 hours before the last window closed, as far as the facts can tell."""
     opens = case.instance.backups.window_start
     if opens is None:
         return False
-    closed = _last_opening(opens, case.now - WINDOW) + WINDOW
+    closed = _last_opening(opens, min(case.now, case.read_at) - WINDOW) + WINDOW
     existed = case.instance.created is None or case.instance.created <= closed - WINDOW
     automated = (run for run in case.history.runs if run.type is BackupType.AUTOMATED)
     return existed and not any(closed - DAY <= run.since < closed for run in automated)
@@ -259,6 +273,7 @@ def _next_due(instance: Instance, history: History, now: datetime) -> datetime |
     if opens is None:
         return None
     opened = _last_opening(opens, now)
-    begun = any(run.type is BackupType.AUTOMATED and opened <= run.since for run in history.runs)
+    automated = (run for run in history.runs if run.type is BackupType.AUTOMATED and opened <= run.since)
+    begun = any(run.status is not RunStatus.ENQUEUED for run in automated)
     still_open = now < opened + WINDOW
     return opened + WINDOW if still_open and not begun else opened + DAY + WINDOW

@@ -13,7 +13,7 @@ from exporter.assess import Assessment, Protection
 from exporter.config.schema import label_name
 from exporter.history import TypeHistory
 from exporter.metric import Meter, Metric, Number, Sample, Section, number
-from exporter.model import BackupRun, BackupType, PollResult, RunStatus
+from exporter.model import BackupRun, BackupType, PollResult, RunStatus, span
 from exporter.scan import Record
 from exporter.snapshot import ProjectStatus, SearchStatus
 from exporter.tally import Durations
@@ -173,12 +173,12 @@ RUNS: tuple[Metric[Assessment], ...] = (
     _by_type(
         "last_run_queue_seconds",
         "How long the newest run waited from enqueued to start.",
-        _of_run(_newest, lambda run: run.start - run.enqueued if run.start and run.enqueued else None),
+        _of_run(_newest, lambda run: span(run.enqueued, run.start)),
     ),
     _by_type(
         "last_run_delay_seconds",
         "How long after its window opened the newest run started.",
-        _of_run(_newest, lambda run: run.start - run.window_start if run.start and run.window_start else None),
+        _of_run(_newest, lambda run: span(run.window_start, run.start)),
     ),
     Metric(
         PREFIX + "last_completed_error",

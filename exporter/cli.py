@@ -12,7 +12,7 @@ from exporter.cloudsql import CredentialsError
 from exporter.config import ConfigError
 from exporter.ledger import StateInUseError
 from exporter.simulator import KINDS, WORLDS, Fault
-from exporter.web import ListenError
+from exporter.web import ListenError, split_address
 
 _DEFAULT_FILE = "the configuration (default: %(default)s)"
 # Flags are written out in full: an abbreviation that works today may be ambiguous tomorrow.
@@ -36,7 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             commands.complain(str(problem))
         return commands.BAD_CONFIGURATION
-    except (CredentialsError, ListenError, StateInUseError) as error:
+    except CredentialsError as error:
+        commands.complain(str(error))
+        return int(options.without_credentials)
+    except (ListenError, StateInUseError) as error:
         commands.complain(str(error))
         return commands.FATAL
     except KeyboardInterrupt:
@@ -58,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: object, summary: str) -> argparse.ArgumentParser:
         sub = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         sub.add_argument("--version", action="version", version=f"cloudsql-backup-exporter {__version__}")
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, without_credentials=commands.FATAL)
         return sub
 
     serve = command("serve", commands.serve, "poll, and serve /metrics until told to stop; the default")
@@ -78,12 +81,14 @@ def _parser() -> argparse.ArgumentParser:
         "--output", choices=("table", "json"), default="table", help="how to print (default: %(default)s)"
     )
     _log_flags(status, "off")
+    status.set_defaults(without_credentials=commands.UNREAD)
 
     once = command("once", commands.once, "poll once and print the metrics, for node_exporter's textfile collector")
     _config_flags(once)
     _state_flags(once)
     once.add_argument("--output", type=Path, metavar="FILE", help="write to FILE, all at once (default: print)")
     _log_flags(once, "off")
+    once.set_defaults(without_credentials=commands.UNREAD)
 
     demo = command("demo", commands.demo, "run the exporter against a simulated Cloud SQL; needs no cloud")
     _simulation_flags(demo)
@@ -96,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument(
         "--web.listen-address",
         dest="listen_address",
+        type=_address,
         default="127.0.0.1:10854",
         metavar="HOST:PORT",
         help="where to listen; loopback only (default: %(default)s)",
@@ -125,6 +131,7 @@ def _web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         "--web.listen-address",
         dest="listen_address",
         action="append",
+        type=_address,
         metavar="HOST:PORT",
         help=f"where to serve; may be repeated (default: {address})",
     )
@@ -141,7 +148,7 @@ def _log_flags(parser: argparse.ArgumentParser, level: str) -> None:
     parser.add_argument(
         "--log.level",
         dest="log_level",
-        choices=("debug", "info", "warning", "error", "off"),
+        choices=("debug", "info", "warn", "error", "off"),
         default=level,
         help="what to log to stderr (default: %(default)s)",
     )
@@ -174,6 +181,14 @@ def _simulation_flags(parser: argparse.ArgumentParser) -> None:
         metavar="KIND[:PROJECT[:METHOD]]",
         help=f"let requests meet a fault; may be repeated. Kinds: {', '.join(KINDS)}",
     )
+
+
+def _address(text: str) -> str:
+    try:
+        split_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _fault(text: str) -> Fault:

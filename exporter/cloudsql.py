@@ -25,20 +25,26 @@ from googleapiclient import discovery, errors, model
 from exporter.config import CloudSql, Credentials
 from exporter.manners import Manners
 from exporter.model import PollResult
-from exporter.scan import Page, SourceError
+from exporter.scan import UNNAMED_REGION, Page, SourceError
 
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)  # there is no read-only scope; IAM narrows it
 PAGE_SIZE = 1000
 NEWEST_PAGE_SIZE = 100
 INSTANCE_FIELDS = (
-    "items(name,region,state,instanceType,databaseVersion,createTime,"
+    "kind,items(name,region,state,instanceType,databaseVersion,createTime,"
     "settings(activationPolicy,edition,availabilityType,userLabels,backupConfiguration)),"
     "nextPageToken,warnings"
 )
 RUN_FIELDS = "id,instance,type,status,windowStartTime,enqueuedTime,startTime,endTime,error,location,maxChargeableBytes"
-RUNS_FIELDS = f"items({RUN_FIELDS}),nextPageToken"
+RUNS_FIELDS = f"kind,items({RUN_FIELDS}),nextPageToken"
 PERMISSIONS = {method: f"cloudsql.{method}" for method in ("instances.list", "backupRuns.list", "backupRuns.get")}
 _QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
+_KINDS = {
+    "instances.list": "sql#instancesList",
+    "backupRuns.list": "sql#backupRunsList",
+    "backupRuns.get": "sql#backupRun",
+}
+_SEARCHES = {"projects.search"}
 _DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
 
 Observe = Callable[[str, str, float], None]  # API method, HTTP status or result word, seconds
@@ -84,27 +90,30 @@ class CloudSqlApi:
 
     def _execute(self, method: str, subject: str, request: Any) -> dict[str, object]:
         began = time.monotonic()
-        code = "200"
+        http, plain = self._http()
+        plain.status, code = 0, ""
         try:
-            body = request.execute(http=self._http(), num_retries=0)
-            if not isinstance(body, dict):
-                raise _NotAnObjectError("the body is not a JSON object")
+            body = request.execute(http=http, num_retries=0)
+            kind = body.get("kind") if isinstance(body, dict) else None
+            if not isinstance(body, dict) or kind not in (None, _KINDS.get(method)):
+                raise _UnexpectedBodyError(f"the body is not the JSON object asked for but {str(kind or body)[:60]!r}")
         except _FOREIGN_ERRORS as error:
-            failure = _source_error(method, subject, error)
-            code = str(error.status_code) if isinstance(error, errors.HttpError) else failure.result.value
+            failure = _source_error(method, subject, error, plain.status)
+            code = "" if plain.status >= 300 else failure.result.value
             raise failure from error
         finally:
-            self._observe(method, code, time.monotonic() - began)
+            self._observe(method, code or str(plain.status), time.monotonic() - began)
         return body
 
-    def _http(self) -> Any:
-        """This thread's connection: httplib2 may not be shared between threads."""
+    def _http(self) -> tuple[Any, "_Http"]:
+        """This thread's connection, signing and plain: httplib2 may not be shared between threads."""
         if not hasattr(self._local, "http"):
-            plain = httplib2.Http(timeout=self._timeout)
+            plain = _Http(timeout=self._timeout)
             plain.redirect_codes = frozenset()  # the API never redirects; credentials follow nobody elsewhere
             signed = self._credentials and google_auth_httplib2.AuthorizedHttp(self._credentials, http=plain)
-            self._local.http = signed or plain
-        return self._local.http
+            self._local.http = signed or plain, plain
+        connections: tuple[Any, _Http] = self._local.http
+        return connections
 
 
 class PatientApi:
@@ -130,7 +139,9 @@ class PatientApi:
 
     def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
         """One backup run; None where it is gone."""
-        request = self._api.sql.backupRuns().get(project=project, instance=instance, id=run_id, fields=RUN_FIELDS)
+        request = self._api.sql.backupRuns().get(
+            project=project, instance=instance, id=run_id, fields=f"kind,{RUN_FIELDS}"
+        )
         try:
             return self._api.ask("backupRuns.get", f"project {project}", request, self._deadline)
         except SourceError as error:
@@ -159,8 +170,19 @@ class PatientApi:
             request = following(request, body)
 
 
-class _NotAnObjectError(ValueError):
-    """A body that is not a JSON object."""
+class _Http(httplib2.Http):  # type: ignore[misc] # an untyped base
+    """Remembers the status of its last answer, which the library forgets when it trips over an odd error body."""
+
+    status = 0
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        response, content = super().request(*args, **kwargs)
+        self.status = response.status
+        return response, content
+
+
+class _UnexpectedBodyError(ValueError):
+    """A body that is not the JSON object asked for."""
 
 
 class _Json(model.JsonModel):  # type: ignore[misc] # an untyped base
@@ -168,6 +190,11 @@ class _Json(model.JsonModel):  # type: ignore[misc] # an untyped base
 
     def deserialize(self, content: bytes) -> Any:
         return json.loads(content, parse_int=lambda digits: int(digits) if len(digits) < 30 else digits)
+
+    @property
+    def no_content_response(self) -> None:
+        """204 is no answer to a question."""
+        return None
 
 
 _FOREIGN_ERRORS = (
@@ -178,6 +205,9 @@ _FOREIGN_ERRORS = (
     OSError,  # refused, reset, timed out
     ValueError,  # a body that is not JSON
     RecursionError,  # JSON of absurd depth
+    AttributeError,  # an error body of odd shape, on which the library trips
+    TypeError,
+    LookupError,
 )
 
 
@@ -212,7 +242,7 @@ def _credentials(wanted: Credentials, quota_project: str | None) -> Any:
                 lifetime=round(wanted.lifetime.total_seconds()),
             )
         return found.with_quota_project(quota_project) if quota_project else found
-    except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
+    except (google.auth.exceptions.GoogleAuthError, OSError, ValueError, AttributeError, TypeError) as error:
         raise CredentialsError(_credentials_advice(wanted, error)) from error
 
 
@@ -239,16 +269,18 @@ def _objects(body: dict[str, object], key: str) -> list[object]:
 def _unreachable(body: dict[str, object]) -> Iterator[str]:
     for warning in _objects(body, "warnings"):
         if isinstance(warning, dict) and warning.get("code") == "REGION_UNREACHABLE":
-            yield str(warning.get("region", "unknown"))
+            yield str(warning.get("region") or UNNAMED_REGION)
 
 
-def _source_error(method: str, subject: str, error: BaseException) -> SourceError:
-    """Put a foreign error in our words, with what to do about it."""
+def _source_error(method: str, subject: str, error: BaseException, status: int) -> SourceError:
+    """Put a foreign error in our words, with what to do about it; `status` is 0 where there was no HTTP answer."""
     asked, said = f"{method} of {subject}", (str(error).splitlines() or [type(error).__name__])[0][:300]
     unreachable = SourceError(PollResult.UNREACHABLE, f"{asked}: the API cannot be reached: {said}")
     match error:
         case errors.HttpError():
             return _refusal(method, subject, _answer(error))
+        case _ if status >= 300:
+            return _refusal(method, subject, _Answer(status, "no reason that could be read", frozenset(), None))
         case google.auth.exceptions.RefreshError():
             advice = "the credentials were refused; renew them, or check the impersonated account"
             return SourceError(PollResult.UNAUTHENTICATED, f"{asked}: {advice}: {said}")
@@ -256,10 +288,12 @@ def _source_error(method: str, subject: str, error: BaseException) -> SourceErro
             return SourceError(PollResult.TIMEOUT, f"{asked}: no answer in time; see poll.timeout")
         case ConnectionError():  # before HTTPException: a connection closed without an answer is both
             return unreachable
-        case httplib2.error.FailedToDecompressContent() | http.client.HTTPException() | ValueError() | RecursionError():
-            return SourceError(PollResult.BAD_RESPONSE, f"{asked}: the answer was cut short or is not JSON: {said}")
-        case _:
+        case google.auth.exceptions.GoogleAuthError() | httplib2.ServerNotFoundError() | OSError():
             return unreachable
+        case _:
+            return SourceError(
+                PollResult.BAD_RESPONSE, f"{asked}: the answer was cut short or is not the JSON asked for: {said}"
+            )
 
 
 def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
@@ -269,7 +303,9 @@ def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
         advice = "the API's quota is used up; lower cloudsql.requests_per_minute or raise poll.interval"
         return SourceError(PollResult.QUOTA, f"{said}; {advice}", retry_after=answer.retry_after)
     if answer.reasons & _DISABLED_REASONS:
-        advice = f"enable the API: gcloud services enable sqladmin.googleapis.com --project={project}"
+        of_search = "cloudresourcemanager.googleapis.com in the project of the credentials"
+        of_project = f"sqladmin.googleapis.com --project={project}"
+        advice = f"enable the API: gcloud services enable {of_search if method in _SEARCHES else of_project}"
         return SourceError(PollResult.API_DISABLED, f"{said}; {advice}")
     match answer.status:
         case 401:

@@ -27,7 +27,7 @@ from exporter.render import TEXT
 from exporter.service import Exporter, system_clock
 from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
 from exporter.view import View
-from exporter.web import ListenError, WebServer, application
+from exporter.web import ListenError, WebServer, application, split_address
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +120,12 @@ def demo(options: argparse.Namespace) -> int:
 def simulate(options: argparse.Namespace) -> int:
     """Serve only the simulated Admin API."""
     world = World(WORLDS[options.world](), SimulatedClock(system_clock(), options.speed))
-    host, _, port = options.listen_address.rpartition(":")
-    if host not in ("127.0.0.1", "localhost") or not port.isdecimal():
+    host, port = split_address(options.listen_address)
+    if host not in ("127.0.0.1", "localhost"):
         raise ListenError(
             f"{options.listen_address!r}: the simulated API listens on loopback only; write 127.0.0.1:PORT"
         )
-    with _simulator(world, options.faults, host, int(port)) as simulator, _signals() as signals:
+    with _simulator(world, options.faults, host, port) as simulator, _signals() as signals:
         out = Console(stderr=True, soft_wrap=True, highlight=False)
         out.print(f"World [bold]{options.world}[/], {_pace(options.speed)}:")
         _print_world(out, world)

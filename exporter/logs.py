@@ -9,7 +9,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 def configure(level: str, style: str) -> None:
-    """Send every log line to stderr. `level` is debug, info, warning, error or off; `style` is logfmt or json."""
+    """Send every log line to stderr. `level` is debug, info, warn, error or off; `style` is logfmt or json."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if style == "json" else _Logfmt())
     logging.basicConfig(level="CRITICAL" if level == "off" else level.upper(), handlers=[handler], force=True)

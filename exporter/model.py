@@ -120,6 +120,11 @@ class BackupTier(Word):
     UNKNOWN = "unknown"
 
 
+def span(earlier: datetime | None, later: datetime | None) -> timedelta | None:
+    """The time from one moment to the other; unknown where either is, or where they contradict each other."""
+    return later - earlier if earlier and later and later >= earlier else None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class InstanceId:
     """What names an instance among all instances."""
@@ -210,8 +215,8 @@ class BackupRun:
 
     @property
     def duration(self) -> timedelta | None:
-        """End minus start; unknown where the two contradict each other."""
-        return self.end - self.start if self.end and self.start and self.end >= self.start else None
+        """End minus start."""
+        return span(self.start, self.end)
 
     @property
     def order(self) -> tuple[datetime, datetime, str]:

@@ -4,10 +4,11 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 from exporter.config import Config, InstanceSelector, ProjectTarget, SearchTarget
 from exporter.ledger import Ledger
@@ -19,7 +20,10 @@ log = logging.getLogger(__name__)
 
 BEAT = "beat"
 
+T = TypeVar("T")
 Clock = Callable[[], datetime]  # aware UTC
+Selectors = tuple[InstanceSelector, ...]
+Targeted = dict[str, Selectors]
 
 
 def beat(act: Callable[[], None], every: timedelta, stop: threading.Event) -> None:
@@ -56,7 +60,7 @@ class Poller:
         self._stop = outside.stop
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._pending: set[str] = set()  # jobs waiting or under way
-        self._tried: set[str] = set()  # projects that this poller has polled at least once
+        self._asked: Targeted = {}  # projects that this poller has polled, with the selectors of the last poll
         self._searched: dict[str, float] = {}  # when, on the monotonic clock
         self._lock = threading.Condition()
         self._signs_of_life: dict[str, float] = {}
@@ -68,9 +72,11 @@ class Poller:
         every = self._config.poll.interval
         threading.Thread(target=beat, args=(self._round, every, self._stop), name=BEAT, daemon=True).start()
 
-    def stop(self) -> None:
-        """Start no further poll. What is under way is left behind: its result is no longer wanted."""
-        self._stop.set()
+    def stop(self) -> Snapshot:
+        """Start no further poll; what is under way is left behind. Returns what is known, which is final now."""
+        with self._lock:
+            self._stop.set()
+            return self.snapshot
 
     def poll_once(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Snapshot:
         """Poll every target once, and wait for all; `progress` is told how many polls are done, of how many."""
@@ -79,17 +85,15 @@ class Poller:
         with self._lock:
             while self._pending:
                 self._lock.wait(timeout=0.1)
-                total = len(self._tried) + len(self._pending)
-                progress(len(self._tried), total)
-        self.stop()
-        return self.snapshot
+                progress(len(self._asked), len(self._asked.keys() | self._pending))
+        return self.stop()
 
     @property
     def ready(self) -> bool:
         """Facts are there to serve, of one project at least, and every project was polled or has kept ones."""
         with self._lock:
             known = {name for name, status in self.snapshot.projects.items() if status.scan}
-            return bool(known) and self._targeted().keys() <= known | self._tried
+            return bool(known) and self._targeted().keys() <= known | self._asked.keys()
 
     def healthy(self) -> bool:
         """The beat goes on, and polls under way show signs of life."""
@@ -116,20 +120,24 @@ class Poller:
         for target in self._config.targets:
             if isinstance(target, SearchTarget) and self._search_due(target):
                 self._submit(f"search {target.search}", partial(self._search, target))
-        self._poll_all(self._targeted())
+        for project in self._prune():
+            self._submit(project, partial(self._poll, project))
 
-    def _poll_all(self, targeted: Mapping[str, tuple[InstanceSelector, ...]]) -> None:
+    def _prune(self) -> Targeted:
+        """Forget what is no longer targeted; returns what is."""
         queries = {target.search for target in self._config.targets if isinstance(target, SearchTarget)}
-        if queries <= self.snapshot.searches.keys():  # else a project may yet turn out to be targeted
-            with self._lock:
+        with self._lock:
+            targeted = self._targeted()
+            complete = queries <= self.snapshot.searches.keys()  # else a project may yet turn out to be targeted
+            if complete:
                 self.snapshot = self.snapshot.only(targeted, queries)
+        if complete:
             self._outside.ledger.forget(targeted, self._outside.clock())
-        for project, selectors in targeted.items():
-            self._submit(project, partial(self._poll, project, selectors))
+        return targeted
 
-    def _targeted(self) -> dict[str, tuple[InstanceSelector, ...]]:
+    def _targeted(self) -> Targeted:
         """Every project that a target names or a search found, with the selectors of all those targets."""
-        targeted: dict[str, tuple[InstanceSelector, ...]] = {}
+        targeted: Targeted = {}
         for target in self._config.targets:
             for project in self._projects_of(target):
                 targeted[project] = (*targeted.get(project, ()), target.instances)
@@ -155,45 +163,48 @@ class Poller:
         self._jobs.put((key, job))
 
     def _work(self) -> None:
+        worker = threading.current_thread().name
         while not self._stop.is_set():
             try:
                 key, job = self._jobs.get(timeout=1)
             except queue.Empty:
                 continue
-            worker = threading.current_thread().name
             self._signs_of_life[worker] = time.monotonic()
-            try:
-                job()
-            finally:
-                self._signs_of_life.pop(worker, None)
-                with self._lock:
-                    self._pending.discard(key)
-                    self._lock.notify_all()
+            job()
+            self._signs_of_life.pop(worker, None)
+            with self._lock:
+                self._pending.discard(key)
+                for project, selectors in self._targeted().items():
+                    if self._asked.get(project) != selectors:  # a search has just found it, or changed what to read
+                        self._submit(project, partial(self._poll, project))
+                self._lock.notify_all()
 
-    def _poll(self, project: str, selectors: tuple[InstanceSelector, ...]) -> None:
+    def _poll(self, project: str) -> None:
+        with self._lock:
+            selectors = self._targeted().get(project, ())
+            before = self.snapshot.projects.get(project) or ProjectStatus(project)
         began = time.monotonic()
-        before = self.snapshot.projects.get(project) or ProjectStatus(project)
-        try:
-            found = self._scan(project, selectors, before.scan)
-        except SourceError as error:
-            after = before.failed(error, timedelta(seconds=time.monotonic() - began))
-        except Exception as error:  # the edge of the poll loop: a fault of ours is a failed poll, and seen
-            log.exception("a poll ended in a fault of the exporter; please report it", extra={"project": project})
-            fault = SourceError(PollResult.BAD_RESPONSE, f"a fault of the exporter: {error!r}")
-            after = before.failed(fault, timedelta(seconds=time.monotonic() - began))
+        outcome = _attempted(lambda: self._scan(project, selectors, before.scan))
+        duration = timedelta(seconds=time.monotonic() - began)
+        if not self._wanted(project):
+            return
+        if isinstance(outcome, SourceError):
+            after = before.failed(outcome, duration)
         else:
-            after = before.succeeded(found, timedelta(seconds=time.monotonic() - began))
+            after = before.succeeded(outcome, duration)
+            self._outside.ledger.save(project, outcome)  # before anybody sees it: what was shown never goes back
         with self._lock:
-            if self._stop.is_set() or project not in self._targeted():
-                return  # nobody wants to know any more
-        if after.scan and after.scan is not before.scan:
-            self._outside.ledger.save(project, after.scan)  # before anybody sees it: what was shown never goes back
-        with self._lock:
-            self.snapshot = self.snapshot.with_project(after)
-            self._tried.add(project)
+            if self._wanted(project):
+                self.snapshot = self.snapshot.with_project(after)
+                self._asked[project] = selectors
         _log_change(before, after)
 
-    def _scan(self, project: str, selectors: tuple[InstanceSelector, ...], before: ProjectScan | None) -> ProjectScan:
+    def _wanted(self, project: str) -> bool:
+        """Whether anybody still wants to know."""
+        with self._lock:
+            return not self._stop.is_set() and project in self._targeted()
+
+    def _scan(self, project: str, selectors: Selectors, before: ProjectScan | None) -> ProjectScan:
         def selects(instance: Instance) -> bool:
             return any(selector.selects(instance) for selector in selectors)
 
@@ -203,29 +214,41 @@ class Poller:
 
         rules = Rules(selects, self._outside.codes, unreadable, self._config.poll.full_listing_every)
         source, now = self._patient_source(), self._outside.clock()
-        return scan(source, project, now, rules, before, full=project not in self._tried)
+        return scan(source, project, now, rules, before, full=self._asked.get(project) != selectors)
 
     def _patient_source(self) -> Source:
         """A source that gives up when the next poll would be due."""
         return self._outside.source(time.monotonic() + self._config.poll.interval.total_seconds())
 
     def _search(self, target: SearchTarget) -> None:
-        before = self.snapshot.searches.get(target.search)
-        try:
-            status = SearchStatus(True, tuple(sorted(set(self._patient_source().projects(target.search)))))
-        except SourceError as error:
-            status = SearchStatus(False, before.projects if before else self._kept_projects(), str(error))
+        found = _attempted(lambda: tuple(sorted(set(self._patient_source().projects(target.search)))))
         self._searched[target.search] = time.monotonic()
+        with self._lock:
+            before = self.snapshot.searches.get(target.search)
+            if isinstance(found, SourceError):
+                status = SearchStatus(False, before.projects if before else self._kept_projects(), str(found))
+            else:
+                status = SearchStatus(True, found)
+            self.snapshot = self.snapshot.with_search(target.search, status)
         if before is None or before.message != status.message:
             level = logging.INFO if status.up else logging.ERROR
             log.log(level, status.message or "search answered", extra={"projects": len(status.projects)})
-        with self._lock:
-            self.snapshot = self.snapshot.with_search(target.search, status)
-        self._poll_all(self._targeted())
+        self._prune()
 
     def _kept_projects(self) -> tuple[str, ...]:
         """What searches found before a restart: the projects that are known and that no target names."""
         return tuple(name for name in self.snapshot.projects if name not in self._targeted())
+
+
+def _attempted(read: Callable[[], T]) -> T | SourceError:
+    """What was read, or why not. The edge of the poll loop: a fault of ours is a failed poll, logged and counted."""
+    try:
+        return read()
+    except SourceError as error:
+        return error
+    except Exception as error:
+        log.exception("a poll ended in a fault of the exporter; please report it")
+        return SourceError(PollResult.BAD_RESPONSE, f"a fault of the exporter: {error!r}")
 
 
 def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:

@@ -81,7 +81,7 @@ def _section_families(section: Section[object], subjects: list[object]) -> Itera
 def exposition_type(accept: str) -> str:
     """The content type an Accept header asks for: OpenMetrics where that is wanted at least as much as plain text."""
     quality = dict.fromkeys(("application/openmetrics-text", "text/plain"), 0.0)
-    for part in accept.split(","):
+    for part in accept.lower().split(","):
         kind, *parameters = (piece.strip() for piece in part.split(";"))
         if kind in quality:
             quality[kind] = max(quality[kind], _quality(parameters))

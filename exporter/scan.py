@@ -15,6 +15,7 @@ from exporter.model import BackupRun, Instance, PollResult
 from exporter.tally import FORGET_AFTER, Account, first_account, next_account
 
 ALL_INSTANCES = "-"  # the API's wildcard
+UNNAMED_REGION = "unknown"
 CLOCK_SKEW = timedelta(days=1)  # a time further ahead than this is not believed
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ class SourceError(Exception):
     def __init__(
         self, result: PollResult, message: str, *, refused: bool = False, retry_after: float | None = None
     ) -> None:
-        super().__init__(message)
+        super().__init__(message.encode(errors="replace").decode())  # JSON can carry what no page can
         self.result = result
         self.refused = refused  # the request as such was turned down; a narrower one may not be
         self.retry_after = retry_after  # seconds that the API asks to be left alone
@@ -78,7 +79,7 @@ class Departed:
 class ProjectScan:
     """What one successful reading of a project said of its selected instances.
 
-    `carried` are those in regions that could not be reached, with the moment they were last read. `ordered`: the
+    `carried` are those that could not be read this time, with the moment they last were. `ordered`: the
     last full listing of runs was newest first, so that what is new can be found at its beginning.
     """
 
@@ -126,18 +127,18 @@ def scan(
     reader = _Reader(project, now + CLOCK_SKEW, rules)
     instances, regions = reader.instances(source)
     before = previous.records if previous else {}
-    carried = _carried(previous, instances, regions)
     if previous is None or full or _full_is_due(previous, now, rules) or instances.keys() - before.keys():
-        runs, ordered = _full_listing(source, reader, instances)
+        runs, ordered, refused = _full_listing(source, reader, instances)
         listed_in_full = now
     else:
-        runs, ordered = _newest(source, reader, {name: before[name] for name in instances}), True
+        runs, ordered, refused = _newest(source, reader, {name: before[name] for name in instances}), True, set()
         listed_in_full = previous.listed_in_full
+    carried = _carried(previous, instances, regions, refused)
     departed = _departed(previous, {*instances, *carried}, now)
     records = {name: before[name] for name in carried}
-    for name, instance in instances.items():
+    for name in runs.keys() - refused:
         account = departed[name].account if name in departed else None
-        records[name] = _record(instance, runs[name], before.get(name), account, now)
+        records[name] = _record(instances[name], runs[name], before.get(name), account, now)
     return ProjectScan(
         taken=now,
         listed_in_full=listed_in_full,
@@ -154,6 +155,7 @@ class _Reader:
 
     def __init__(self, project: str, latest: datetime, rules: Rules) -> None:
         self.project, self._latest, self._rules = project, latest, rules
+        self.unreadable = rules.unreadable
 
     def instances(self, source: Source) -> tuple[dict[str, Instance], set[str]]:
         """The selected instances by name, and the regions out of reach."""
@@ -186,10 +188,10 @@ class _Reader:
             try:
                 parsed = read(item)
             except parse.UnreadableItemError as error:
-                self._rules.unreadable(kind, str(error))
+                self.unreadable(kind, str(error))
                 continue
             if parsed.unreadable:
-                self._rules.unreadable(kind, ", ".join(parsed.unreadable))
+                self.unreadable(kind, ", ".join(parsed.unreadable))
             yield parsed.fact
 
 
@@ -197,14 +199,24 @@ def _full_is_due(previous: ProjectScan, now: datetime, rules: Rules) -> bool:
     return not previous.ordered or abs(now - previous.listed_in_full) >= rules.full_listing_every
 
 
-def _carried(previous: ProjectScan | None, instances: Mapping[str, Instance], regions: set[str]) -> dict[str, datetime]:
-    """Instances not listed because their region is out of reach, and when they were last read."""
-    if previous is None or not regions:
+def _carried(
+    previous: ProjectScan | None, instances: Mapping[str, Instance], regions: set[str], refused: set[str]
+) -> dict[str, datetime]:
+    """Instances known from before that could not be read now, and when they last were.
+
+    Their region is out of reach, or their runs alone are refused.
+    """
+
+    def unread(name: str, region: str | None) -> bool:
+        hidden = name not in instances and (region in regions or UNNAMED_REGION in regions)
+        return hidden or name in refused
+
+    if previous is None:
         return {}
     return {
         name: previous.carried.get(name, previous.taken)
         for name, record in previous.records.items()
-        if name not in instances and record.instance.region in regions
+        if unread(name, record.instance.region)
     }
 
 
@@ -237,47 +249,48 @@ def _record(
     return before if unchanged else after
 
 
-def _full_listing(source: Source, reader: _Reader, instances: Mapping[str, Instance]) -> tuple[Runs, bool]:
-    """All runs of these instances, and whether they came newest first across instances."""
+def _full_listing(source: Source, reader: _Reader, instances: Mapping[str, Instance]) -> tuple[Runs, bool, set[str]]:
+    """All runs of these instances, whether they came newest first, and the instances whose runs are refused."""
     runs: Runs = {name: {} for name in instances}
+    refused: set[str] = set()
     ordered, last = True, None
-    for page in _run_pages(source, reader.project, instances):
+    for page in _run_pages(source, reader, instances, refused):
         for name, run in reader.runs(page.items):
             if run.enqueued:  # a run that was never enqueued has no place in that order that could be checked
                 ordered = ordered and (last is None or run.enqueued <= last)
                 last = run.enqueued
             if name in runs:
                 _keep_newer(runs[name], run)
-    return runs, ordered
+    return runs, ordered, refused
 
 
-def _run_pages(source: Source, project: str, instances: Mapping[str, Instance]) -> Iterator[Page]:
-    """All runs of a project in one listing; instance by instance where the project refuses the wildcard."""
+def _run_pages(source: Source, reader: _Reader, instances: Mapping[str, Instance], refused: set[str]) -> Iterator[Page]:
+    """All runs of a project in one listing; instance by instance where the project refuses the wildcard.
+
+    A single instance may be refused, say because it was deleted since it was listed: it is put into `refused`.
+    """
     if not instances:
         return
-    wildcard = source.backup_runs(project, ALL_INSTANCES)
+    wildcard = source.backup_runs(reader.project, ALL_INSTANCES)
     try:
         first = next(wildcard, None)
     except SourceError as error:
         if not error.refused:
             raise
     else:
-        if first is not None:
-            yield first
+        yield from () if first is None else (first,)
         yield from wildcard
         return
-    for name, instance in instances.items():
-        if instance.can_have_backups:
-            yield from _existing(source.backup_runs(project, name))
-
-
-def _existing(pages: Iterator[Page]) -> Iterator[Page]:
-    """The pages of one instance; none where it was deleted since it was listed."""
-    try:
-        yield from pages
-    except SourceError as error:
-        if error.result is not PollResult.NOT_FOUND:
-            raise
+    answered = False
+    for name in (name for name, instance in instances.items() if instance.can_have_backups):
+        try:
+            yield from source.backup_runs(reader.project, name)
+            answered = True
+        except SourceError as error:
+            if not error.refused or (error.result is PollResult.FORBIDDEN and not answered):
+                raise
+            reader.unreadable("instance", f"{name}: {error}")
+            refused.add(name)
 
 
 def _newest(source: Source, reader: _Reader, before: Mapping[str, Record]) -> Runs:

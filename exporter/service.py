@@ -35,7 +35,8 @@ class Exporter:
         self._codes = CodeLabels()
         self.config = read_config()
         self._ledger = open_ledger(self.config.state.path)
-        self._poller = self._new_poller(self.config, self._kept())
+        self._reloading = threading.Lock()
+        self._poller = Poller(self.config, self._connected(self.config), self._kept())
         self._facts = ExporterFacts(
             version=__version__,
             revision=os.environ.get("CLOUDSQL_BACKUP_EXPORTER_REVISION", ""),
@@ -63,17 +64,19 @@ class Exporter:
 
         Raises ConfigError or CredentialsError.
         """
-        try:
-            config = self._read_config()
-            poller = self._new_poller(config, self._poller.snapshot)
-        except (ConfigError, CredentialsError):
-            self._facts = replace(self._facts, reload_successful=False)
-            raise
-        self._poller.stop()
-        self.config, self._poller = config, poller
-        self._facts = replace(self._facts, reload_successful=True, reload_succeeded_at=self._clock())
-        poller.start()
-        log.info("the configuration was read anew")
+        with self._reloading:
+            try:
+                config = self._read_config()
+                connected = self._connected(config)
+            except (ConfigError, CredentialsError):
+                self._facts = replace(self._facts, reload_successful=False)
+                raise
+            if config.state != self.config.state:
+                log.warning("another state folder is used from the next start on")
+            self.config, self._poller = config, Poller(config, connected, self._poller.stop())
+            self._facts = replace(self._facts, reload_successful=True, reload_succeeded_at=self._clock())
+            self._poller.start()
+            log.info("the configuration was read anew")
 
     @property
     def snapshot(self) -> Snapshot:
@@ -99,17 +102,17 @@ class Exporter:
         """Everything known, as a scrape wants it."""
         return exposition_bytes(content_type, families(self.view(), self.config.collect.user_labels), self._meters)
 
-    def _new_poller(self, config: Config, snapshot: Snapshot) -> Poller:
+    def _connected(self, config: Config) -> Outside:
+        """What a poller needs by this configuration. Raises CredentialsError."""
+
         def observe(method: str, code: str, seconds: float) -> None:
             self._meters.request(method, code, seconds)
-            poller.alive()
+            self._poller.alive()
 
         stop = threading.Event()
         manners = Manners(Pacer(config.cloudsql.requests_per_minute), stop, self._meters.retry)
         api = CloudSqlApi(config.cloudsql, config.poll.timeout, manners, observe)
-        outside = Outside(api.until, self._clock, self._ledger, self._codes, self._meters.unreadable, stop)
-        poller = Poller(config, outside, snapshot)
-        return poller
+        return Outside(api.until, self._clock, self._ledger, self._codes, self._meters.unreadable, stop)
 
     def _kept(self) -> Snapshot:
         """What was known before a restart."""

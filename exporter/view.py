@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from exporter.assess import Assessment, assess
+from exporter.assess import Assessment, Freshness, assess
 from exporter.config import Config
 from exporter.scan import Record
 from exporter.snapshot import ProjectStatus, SearchStatus, Snapshot
@@ -52,7 +52,7 @@ def _verdicts(project: ProjectStatus, config: Config, now: datetime) -> list[Ass
         return []
     verdicts = []
     for name, record in sorted(scan.records.items()):
-        expired = now - scan.carried.get(name, scan.taken) > config.poll.stale_after
+        freshness = Freshness(scan.carried.get(name, scan.taken), config.poll.stale_after)
         policy = config.policy_for(record.instance)
-        verdicts.append(assess(record.instance, record.history, policy, now, facts_expired=expired))
+        verdicts.append(assess(record.instance, record.history, policy, now, freshness))
     return verdicts

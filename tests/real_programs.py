@@ -112,11 +112,11 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 
 @contextlib.contextmanager
-def prometheus(target: str, folder: Path, **more: object) -> Iterator[str]:
-    """Debian's Prometheus, scraping one target every second; its URL. `more` goes into its configuration."""
+def prometheus(target: str, folder: Path, scrape_every: str = "1s", **more: object) -> Iterator[str]:
+    """Debian's Prometheus, scraping one target; its URL. `more` goes into its configuration."""
     host = re.sub(r"^http://|/$", "", target)
     config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": scrape_every, "scrape_timeout": scrape_every, "evaluation_interval": "1s"},
         "scrape_configs": [{"job_name": "cloudsql-backup", "static_configs": [{"targets": [host]}]}],
         **more,
     }

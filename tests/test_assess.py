@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.assess import Exemption, Finding, Protection, assess
+from exporter.assess import Exemption, Finding, Freshness, Protection, assess
 from exporter.config import Policy
 from exporter.history import history
 from exporter.model import (
@@ -208,7 +208,8 @@ EXEMPT = {
 def test_an_exempt_instance_has_its_reason_and_no_findings(reason: Exemption) -> None:
     expected = "never" if reason is E.IGNORED else "auto"
     told = verdict(instance=EXEMPT[reason], policy=policy(expected=expected))
-    assert (told.state, told.findings, told.exemption, told.next_due) == (P.EXEMPT, (), reason, None)
+    assert (told.state, told.findings, told.exemption) == (P.EXEMPT, (), reason)
+    assert (told.next_due is not None) == (reason in (E.NEW, E.CREATING))
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Exemption if reason is not E.IGNORED])
@@ -244,15 +245,37 @@ def test_a_new_instance_is_exempt_until_a_run_tells_something(
     assert (told.exemption is E.NEW, told.findings) == (exempt, findings)
 
 
+OLD = Freshness(NOW - HOUR - SECOND, HOUR)
+
+
+@AROUND
+def test_unknown_beyond_stale_after(off: timedelta, beyond: bool) -> None:
+    told = assess(INSTANCE, history([run()]), Policy(), NOW, Freshness(NOW - HOUR - off, HOUR))
+    assert told.state is (P.UNKNOWN if beyond else P.PROTECTED)
+
+
+def test_facts_read_before_a_window_closed_cannot_tell_that_it_was_missed() -> None:
+    """A run may have begun since; the next poll will tell."""
+    runs, closed = history([run(ago=32 * HOUR)]), NOW.replace(hour=8)
+    before = assess(INSTANCE, runs, Policy(), closed + MINUTE, Freshness(closed - MINUTE, HOUR))
+    after = assess(INSTANCE, runs, Policy(), closed + MINUTE, Freshness(closed, HOUR))
+    assert (before.findings, after.findings) == ((), (F.OVERDUE,))
+
+
 def test_expired_facts_make_every_verdict_unknown_and_keep_what_was_found() -> None:
-    told = assess(INSTANCE, history([run(S.FAILED), run(ago=20 * HOUR)]), Policy(), NOW, facts_expired=True)
+    told = assess(INSTANCE, history([run(S.FAILED), run(ago=20 * HOUR)]), Policy(), NOW, OLD)
     assert (told.state, told.findings) == (P.UNKNOWN, (F.LAST_RUN_FAILED,))
-    replica = assess(EXEMPT[E.READ_REPLICA], history([]), Policy(), NOW, facts_expired=True)
+    replica = assess(EXEMPT[E.READ_REPLICA], history([]), Policy(), NOW, OLD)
     assert (replica.state, replica.exemption) == (P.UNKNOWN, E.READ_REPLICA)
 
 
 def at(hour: int, day: int = 23) -> datetime:
     return NOW.replace(day=day, hour=hour)
+
+
+def test_a_new_instance_waits_on_after_a_failure_that_a_skip_has_followed() -> None:
+    told = verdict(run(S.SKIPPED, ago=HOUR), run(S.FAILED, ago=2 * HOUR), instance=NEW)
+    assert (told.state, told.exemption) == (P.EXEMPT, E.NEW)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +285,7 @@ def at(hour: int, day: int = 23) -> datetime:
         (at(4), [], at(8)),  # it opens
         (at(7), [], at(8)),  # it is open, and nothing has begun
         (at(7), [run(ago=8 * HOUR)], at(8, 24)),  # a run of it has begun: the next is tomorrow's
+        (at(7), [run(S.ENQUEUED, ago=8 * HOUR)], at(8)),  # one waits for its turn
         (at(8), [], at(8, 24)),  # it has closed: what did not come is overdue, not due
         (at(12), [run(ago=8 * HOUR)], at(8, 24)),
     ],
@@ -270,11 +294,13 @@ def test_the_next_run_is_due_at_the_end_of_its_window(now: datetime, runs: list[
     assert verdict(*runs, now=now).next_due == due
 
 
-@given(some_runs, st.integers(0, 1000), st.sampled_from(["auto", "always"]))
-def test_what_is_protected_can_be_restored_and_is_fresh(runs: list[BackupRun], age: int, expected: str) -> None:
-    """Never green when a backup is missing, whatever the runs, the age of the instance and the hour."""
-    young = replace(INSTANCE, created=NOW - age * HOUR)
-    told = verdict(*runs, instance=young, policy=policy(expected=expected))
+@given(some_runs, st.integers(0, 1000), st.integers(0, 1000), st.sampled_from(["auto", "always"]))
+def test_what_is_protected_can_be_restored_and_is_fresh(
+    runs: list[BackupRun], age: int, grace: int, expected: str
+) -> None:
+    """Never green when a backup is missing, whatever the runs, the age of the instance and its grace."""
+    young = replace(NO_WINDOW, created=NOW - age * HOUR)
+    told = verdict(*runs, instance=young, policy=policy(expected=expected, grace=f"{grace}h"))
     if told.state is P.PROTECTED:
         assert told.history.recovery_point is not None
         assert NOW - told.history.recovery_point <= told.policy.max_age

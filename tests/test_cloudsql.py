@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -101,8 +102,8 @@ def test_an_instance_deleted_between_the_listings_has_no_runs(simulator: Simulat
         ("slow", PollResult.TIMEOUT, "poll.timeout"),
         ("cut", PollResult.BAD_RESPONSE, "cut short"),
         ("reset", PollResult.UNREACHABLE, "cannot be reached"),
-        ("html", PollResult.BAD_RESPONSE, "not JSON"),
-        ("wrong-json", PollResult.BAD_RESPONSE, "items is not a list"),
+        ("html", PollResult.BAD_RESPONSE, "not the JSON asked for"),
+        ("wrong-json", PollResult.BAD_RESPONSE, "sql#somethingElse"),
     ],
 )
 def test_each_fault_is_one_of_our_words_and_says_what_to_do(
@@ -207,3 +208,60 @@ def test_credentials_that_cannot_be_found_say_what_to_do(tmp_path: Path, monkeyp
 def test_the_world_source_is_not_kinder_than_http(simulator: Simulator) -> None:
     """The tests that use it without a network rest on this."""
     assert replace(read(api(simulator), "warehouse-prod")) == read(WorldSource(simulator.world), "warehouse-prod")
+
+
+class Canned(BaseHTTPRequestHandler):
+    """Answers every request with one status and body."""
+
+    status, body = 200, b""
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "result"),
+    [
+        (403, b'{"error": {"code": 403, "message": 5}}', PollResult.FORBIDDEN),
+        (403, b'{"error": {"code": 403, "message": "no", "errors": [5]}}', PollResult.FORBIDDEN),
+        (403, b'{"error": "no"}', PollResult.FORBIDDEN),
+        (500, b"[]", PollResult.SERVER_ERROR),
+        (404, b"", PollResult.NOT_FOUND),
+        (403, b'{"error": {"message": "\\ud800", "errors": [{"reason": "userRateLimitExceeded"}]}}', PollResult.QUOTA),
+        (204, b"", PollResult.BAD_RESPONSE),
+        (200, b"", PollResult.BAD_RESPONSE),
+        (200, b"null", PollResult.BAD_RESPONSE),
+        (200, b"[" * 100_000, PollResult.BAD_RESPONSE),
+        (200, b'{"items": {}}', PollResult.BAD_RESPONSE),
+        (302, b"", PollResult.BAD_RESPONSE),
+    ],
+)
+def test_an_odd_body_is_one_of_our_words_too(status: int, body: bytes, result: PollResult) -> None:
+    handler = type("Handler", (Canned,), {"status": status, "body": body})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        settings = CloudSql.model_validate(
+            {"endpoint": f"http://127.0.0.1:{server.server_port}/", "credentials": "anonymous"}
+        )
+        codes: list[str] = []
+        observed = CloudSqlApi(settings, TIMEOUT, manners(), lambda _method, code, _seconds: codes.append(code))
+        with pytest.raises(SourceError) as caught:
+            list(observed.until(time.monotonic()).instances("museum"))
+    assert caught.value.result is result
+    assert str(caught.value).encode()
+    if status >= 300:
+        assert codes == [str(status)]
+
+
+def test_a_number_of_absurd_length_spoils_only_its_own_field(simulator: Simulator) -> None:
+    handler = type("Handler", (Canned,), {"body": b'{"items": [{"id": %s, "instance": "a"}]}' % (b"9" * 10_000)})
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        (page,) = api(simulator, endpoint=f"http://127.0.0.1:{server.server_port}/").backup_runs("museum", "-")
+    assert page.items == [{"id": "9" * 10_000, "instance": "a"}]

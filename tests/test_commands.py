@@ -42,7 +42,10 @@ def test_version_and_help_work_everywhere(command: str) -> None:
     assert (told.returncode, "usage: cloudsql-backup-exporter" in told.stdout) == (0, True)
 
 
-@pytest.mark.parametrize("arguments", [["--no.such.flag"], ["serv"], ["--web.listen", "x"], ["demo", "--speed=fast"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--no.such.flag"], ["serv"], ["--web.listen", "x"], ["demo", "--speed=fast"], ["--web.listen-address=x"]],
+)
 def test_a_bad_flag_ends_with_2(arguments: list[str]) -> None:
     told = run(*arguments)
     assert told.returncode == 2

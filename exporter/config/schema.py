@@ -102,8 +102,12 @@ class CloudSql(_Section):
     def _url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        url = urlsplit(value)
-        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
+        try:
+            url = urlsplit(value)
+            sound = url.scheme in ("http", "https") and url.hostname and url.port != 0
+        except ValueError:  # a port that is none
+            sound = False
+        if not sound or url.query or url.fragment:
             raise ValueError("must be a URL such as https://sqladmin.googleapis.com/")
         if url.scheme == "http" and url.hostname not in LOOPBACK:
             raise ValueError("plain http is for loopback only (localhost, 127.0.0.1, [::1]); use https")

@@ -1,6 +1,6 @@
 """The HTTP side: `app` answers requests, `server` puts it on sockets."""
 
 from exporter.web.app import application
-from exporter.web.server import ListenError, WebServer
+from exporter.web.server import ListenError, WebServer, split_address
 
-__all__ = ["ListenError", "WebServer", "application"]
+__all__ = ["ListenError", "WebServer", "application", "split_address"]

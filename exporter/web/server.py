@@ -45,18 +45,23 @@ class WebServer:
         self._thread.join(STOP_WITHIN)
 
 
-def _listening(address: str) -> socket.socket:
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; no host means every interface. Raises ValueError, saying what is expected."""
     host, colon, port = address.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
     if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ListenError(f"{address!r} is no address to listen on; write HOST:PORT, or :PORT for every interface")
+        raise ValueError(f"{address!r} is no address to listen on; write HOST:PORT, or :PORT for every interface")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _listening(address: str) -> socket.socket:
+    host, port = split_address(address)
     try:
         if host:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            return socket.create_server((host, int(port)), family=family, backlog=128)
+            return socket.create_server((host, port), family=family, backlog=128)
         if socket.has_dualstack_ipv6():
-            return socket.create_server(("", int(port)), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
-        return socket.create_server(("", int(port)), backlog=128)
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
+        return socket.create_server(("", port), backlog=128)
     except OSError as error:
         hint = "another process listens there: stop it, or choose another port with --web.listen-address"
         reason = hint if error.errno == errno.EADDRINUSE else str(error.strerror or error)

@@ -1,0 +1,208 @@
+"""Nothing is lost and nothing is counted twice, whatever moment the exporter dies at.
+
+Time moves only while the last poll that was kept is less than three quarters of an hour old: no exporter can count
+what the API no longer says, such as the failure of a window that succeeded while nobody looked.
+"""
+
+import json
+import random
+import shutil
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as read_text
+
+from exporter.ledger import FILE
+from exporter.simulator import Simulator, World
+from exporter.simulator.history import OVERDUE, SKIPPED, Attempt, Run, failing
+from exporter.simulator.scenarios import SCENARIOS, Scenario
+from exporter.simulator.worlds import Project
+from tests.builders import HOUR, NOW, waiting
+from tests.nursery import Nursery, SharedClock
+from tests.real_programs import fetch, free_port, prometheus, query
+
+KILLS = 100
+STEP = 300  # seconds by which time moves at once
+Totals = dict[tuple[str, str], float]
+
+OUTCOMES = (
+    failing("INTERNAL_ERROR"),
+    SKIPPED,
+    OVERDUE,
+    Run((Attempt(),)),
+    Run((Attempt(takes=timedelta(minutes=3), error="INTERNAL_ERROR"), Attempt(after=timedelta(minutes=90)))),
+)
+
+
+def _mixed(number: int) -> Scenario:
+    """Every outcome in turn, windows all around the clock, each instance a step further than the last."""
+    return Scenario(
+        f"mixed-{number}",
+        "every outcome in turn",
+        lambda window: OUTCOMES[(window + number) % len(OUTCOMES)],
+        opened_ago=(number * 2 + 1) * HOUR,
+    )
+
+
+PROJECTS = {
+    "shop-prod": Project({f"mixed-{number}": _mixed(number) for number in range(12)}),
+    "warehouse-prod": Project({"flapping": SCENARIOS["flapping"], "failing": SCENARIOS["failing"]}),
+}
+
+
+class Stage:
+    """A simulated API and exporters that come and go, on one clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = folder / "data"
+        self.clock = SharedClock(folder / "clock", NOW)
+        self.world = World(PROJECTS, self.clock)
+        self.simulator = Simulator(self.world)
+        self.simulator.start()
+        address = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{address}/"
+        config = {
+            "cloudsql": {
+                "endpoint": self.simulator.url,
+                "credentials": "anonymous",
+                "requests_per_minute": 100_000,
+            },
+            "targets": [{"project": project} for project in PROJECTS],
+            "poll": {"interval": "40ms", "full_listing_every": "6h"},
+            "state": {"path": str(self.state)},
+        }
+        self.nursery = Nursery(folder / "clock", json.dumps(config), address)
+
+    def kept(self) -> datetime | None:
+        """The moment of the oldest poll that the ledger holds; None before each project has one."""
+        try:
+            connection = sqlite3.connect(f"file:{self.state / FILE}?mode=ro", uri=True, timeout=1)
+            rows = connection.execute("SELECT taken FROM project").fetchall()
+            connection.close()
+        except sqlite3.Error:
+            return None
+        taken = [datetime.fromisoformat(text) for (text,) in rows]
+        return min(taken) if len(taken) == len(PROJECTS) else None
+
+    def move(self) -> bool:
+        """Let time go on by a step, unless the exporter is too far behind."""
+        kept = self.kept()
+        if kept is None or self.clock() - kept > timedelta(minutes=40):
+            return False
+        self.clock.advance(STEP)
+        return True
+
+    def caught_up(self) -> bool:
+        """Wait until the ledger holds this very moment of each project."""
+        return waiting(lambda: self.kept() == self.clock())
+
+    def totals(self) -> Totals:
+        """`runs_total` of every instance together, by instance and status."""
+        totals: Totals = {}
+        for family in read_text(fetch(f"{self.url}metrics").text):
+            for sample in family.samples:
+                if sample.name == "cloudsql_backup_runs_total":
+                    totals[sample.labels["instance_id"], sample.labels["status"]] = sample.value
+        return totals
+
+    def made(self) -> Totals:
+        """What the world itself says has come to an end since the first sight, in the same shape."""
+        return {
+            (name, status.lower()): float(count)
+            for project, content in PROJECTS.items()
+            for name in content.instances
+            for status, count in Counter(self.world.ends(project, name, NOW, self.clock())).items()
+        }
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.nursery.close()
+    stage.simulator.stop()
+
+
+def without_zeros(totals: Totals) -> Totals:
+    return {key: value for key, value in totals.items() if value}
+
+
+def test_a_hundred_kills_at_random_moments_lose_nothing_and_count_nothing_twice(stage: Stage) -> None:
+    moments = random.Random(20261123)
+    ended = threading.Event()
+
+    def go_on() -> None:
+        while not ended.wait(0.005):
+            stage.move()
+
+    first = stage.nursery.born()
+    assert stage.caught_up()
+    stage.nursery.killed(first)
+    time = threading.Thread(target=go_on)
+    time.start()
+    for _ in range(KILLS):
+        process = stage.nursery.born()
+        ended.wait(moments.uniform(0.02, 0.35))
+        stage.nursery.killed(process)
+    process = stage.nursery.born()
+    more = stage.clock() + timedelta(days=1)
+    assert waiting(lambda: stage.clock() >= more)
+    ended.set()
+    time.join()
+    assert stage.caught_up()
+    made = stage.made()
+    waiting(lambda: without_zeros(stage.totals()) == made, seconds=5)  # what is kept is shown a moment later
+    told = without_zeros(stage.totals())
+    stage.nursery.killed(process)
+    assert told == made
+    assert sum(made.values()) > 60
+    assert {status for _, status in made} == {"successful", "failed", "skipped", "overdue"}
+
+
+def test_increase_in_prometheus_is_the_number_of_failures_over_a_restart_and_a_lost_state_folder(
+    stage: Stage, tmp_path: Path
+) -> None:
+    expression = 'round(sum(increase(cloudsql_backup_runs_total{status="failed"}[1d])))'
+
+    def days(number: int) -> None:
+        until = stage.clock() + timedelta(days=number)
+        while stage.clock() < until:
+            assert waiting(stage.move)
+        assert stage.caught_up()
+
+    def failures() -> int:
+        return int(sum(count for (_, status), count in stage.made().items() if status == "failed"))
+
+    def told(url: str) -> int:
+        """What Prometheus says once it has scraped what is there now, a few times."""
+        threading.Event().wait(1.5)
+        (result,) = query(url, expression)
+        return int(result["value"][1])
+
+    process = stage.nursery.born()
+    assert stage.caught_up()
+    with prometheus(stage.url, tmp_path / "prometheus", scrape_every="100ms") as url:
+        assert waiting(lambda: bool(query(url, 'up{job="cloudsql-backup"} == 1')))
+        assert told(url) == 0
+        days(1)
+        before_restart = failures()
+        assert told(url) == before_restart > 3
+        stage.nursery.killed(process)
+        process = stage.nursery.born()
+        assert waiting(lambda: bool(query(url, 'up{job="cloudsql-backup"} == 1')))
+        days(1)
+        after_restart = failures()
+        assert told(url) == after_restart > before_restart
+        stage.nursery.killed(process)
+        shutil.rmtree(stage.state)
+        process = stage.nursery.born()
+        assert stage.caught_up()
+        assert told(url) == after_restart  # nothing old is counted again
+        days(1)
+        assert after_restart < told(url) <= failures()
+        stage.nursery.killed(process)
