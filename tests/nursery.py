@@ -42,6 +42,7 @@ class Nursery:
 
     def __init__(self, clock: Path, config: str, address: str) -> None:
         command = [sys.executable, "-m", "tests.nursery", str(clock), config, address]
+        self._alive = 0
         self._parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def born(self) -> int:
@@ -50,18 +51,22 @@ class Nursery:
         assert self._parent.stdout
         self._parent.stdin.write("\n")
         self._parent.stdin.flush()
-        return int(self._parent.stdout.readline())
+        self._alive = int(self._parent.stdout.readline())
+        return self._alive
 
     def killed(self, process: int) -> None:
         """Kill an exporter, without any chance to tidy up, and see it gone."""
         assert self._parent.stdout
         os.kill(process, signal.SIGKILL)
         assert int(self._parent.stdout.readline()) == process
+        self._alive = 0
 
     def close(self) -> None:
-        """End the parent; its exporters must be gone."""
+        """End the parent, and the exporter that a failed test left behind."""
         assert self._parent.stdin
         assert self._parent.stdout
+        if self._alive:
+            self.killed(self._alive)
         self._parent.stdin.close()
         self._parent.wait(10)
         self._parent.stdout.close()

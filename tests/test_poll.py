@@ -14,7 +14,7 @@ from exporter.model import PollResult
 from exporter.poll import Outside, Poller, beat
 from exporter.scan import CodeLabels, Page, SourceError
 from exporter.simulator import WORLDS, SimulatedClock, World
-from exporter.snapshot import Snapshot
+from exporter.snapshot import ProjectStatus, Snapshot
 from exporter.view import View, view
 from tests.builders import FACTS, HOUR, NOW, SECOND, WorldSource, config, waiting, world
 
@@ -36,7 +36,7 @@ class Moody(WorldSource):
 
     def projects(self, query: str) -> Iterator[str]:
         if mood := self.moods.get(query):
-            assert isinstance(mood, SourceError)
+            assert isinstance(mood, Exception)
             raise mood
         yield from super().projects(query)
 
@@ -225,3 +225,50 @@ def test_the_simulated_clock_is_the_exporters_clock() -> None:
     clock.advance(3 * HOUR)
     told = polled(source, config(projects=("shop-prod",))).snapshot.projects["shop-prod"]
     assert told.last_success == NOW + 3 * HOUR
+
+
+def test_a_fault_of_the_exporter_in_a_search_is_a_failed_search_and_polls_go_on(source: Moody) -> None:
+    settings = Config.model_validate(
+        {"targets": [{"search": "state:ACTIVE"}, {"project": "museum"}], "poll": {"concurrency": 1}}
+    )
+    source.moods["state:ACTIVE"] = ZeroDivisionError("ours")
+    told = polled(source, settings).snapshot
+    assert not told.searches["state:ACTIVE"].up
+    assert "a fault of the exporter" in told.searches["state:ACTIVE"].message
+    assert told.projects["museum"].up
+
+
+def test_a_project_that_a_search_finds_while_it_is_polled_is_read_again_with_the_instances_of_both(
+    source: Moody,
+) -> None:
+    """Its own target wants one instance, the search wants all."""
+    settings = Config.model_validate(
+        {
+            "targets": [
+                {"project": "shop-prod", "instances": {"include": ["orders"]}},
+                {"search": "state:ACTIVE"},
+            ]
+        }
+    )
+    hang = threading.Event()
+    source.moods["shop-prod"] = hang
+    told = poller(source, settings)
+    told.start()
+    assert waiting(lambda: bool(told.snapshot.searches))
+    hang.set()
+    assert waiting(lambda: (s := told.snapshot.projects.get("shop-prod")) is not None and s.up and told.ready)
+    told.stop()
+    scan = told.snapshot.projects["shop-prod"].scan
+    assert scan is not None
+    assert len(scan.records) == 9
+
+
+def test_kept_facts_are_ready_at_once_and_outlive_a_search_that_fails(source: Moody) -> None:
+    settings = Config.model_validate({"targets": [{"search": "state:ACTIVE"}]})
+    kept = polled(source, settings).snapshot.projects["museum"].scan
+    restarted = poller(source, settings)
+    restarted.snapshot = Snapshot({"museum": ProjectStatus("museum", scan=kept)})
+    assert restarted.ready
+    source.moods["state:ACTIVE"] = FORBIDDEN
+    restarted.poll_once()
+    assert restarted.snapshot.projects["museum"].up
