@@ -252,7 +252,10 @@ def _attempted(read: Callable[[], T]) -> T | SourceError:
 
 
 def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:
-    """Say once, when it changes, how polls of a project end."""
+    """Say once, when it changes, how polls of a project end and how its runs are listed."""
+    if after.scan and not after.scan.ordered and (before.scan is None or before.scan.ordered):
+        text = "runs are not listed newest first: the project is listed in full at every poll"
+        log.warning(text, extra={"project": after.project})
     if before.result is after.result:
         return
     if after.result is PollResult.SUCCESS and after.scan:

@@ -220,3 +220,24 @@ def test_simulate_serves_the_api_with_the_faults_asked_for(tmp_path: Path) -> No
         assert s.ended()[0] == 0
     refused = run("simulate", "--fault=gremlins")
     assert (refused.returncode, "unknown fault 'gremlins'; known are unauthenticated" in refused.stderr) == (2, True)
+
+
+def test_after_a_kill_and_without_the_api_the_kept_facts_are_served_at_once_with_their_true_age(
+    simulator: Simulator, tmp_path: Path
+) -> None:
+    flag = written(tmp_path, simulator, "museum")
+    read_at = "cloudsql_backup_exporter_project_last_success_timestamp_seconds"
+    with exporter(flag, log=tmp_path / "log") as running:
+        assert waiting(lambda: answering(f"{running.url}-/ready"))
+        first = running.metric(read_at, project_id="museum")
+        running.send(signal.SIGKILL)
+        running.ended()
+    simulator.faults.add(Fault("unavailable"))
+    with exporter(flag, log=tmp_path / "log") as running:
+        assert waiting(lambda: answering(f"{running.url}-/ready"))
+        assert running.metric(read_at, project_id="museum") == first
+        assert running.metric("cloudsql_backup_protection", instance_id="healthy", state="protected") == 1
+        assert running.metric("cloudsql_backup_exporter_state_persistent") == 1
+        refused = run(flag, "--web.listen-address=127.0.0.1:0")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: another exporter keeps its state in {tmp_path / 'data'}; stop it, or")

@@ -155,7 +155,9 @@ def test_an_unreachable_region_leaves_its_instances_their_facts_until_they_are_t
     assert setup.states(TROUBLED) == WELL
 
 
-def test_listings_out_of_order_change_nothing_but_how_much_is_read(setup: Setup) -> None:
+def test_listings_out_of_order_change_nothing_but_how_much_is_read(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
     setup.simulator.faults.add(Fault("unordered", project=TROUBLED))
     setup.clock.advance(timedelta(hours=7))  # a full listing is due, and finds it out
     assert setup.polled_again(TROUBLED)
@@ -163,6 +165,7 @@ def test_listings_out_of_order_change_nothing_but_how_much_is_read(setup: Setup)
     scan = setup.exporter.snapshot.projects[TROUBLED].scan
     assert scan is not None
     assert not scan.ordered
+    assert caplog.text.count("runs are not listed newest first") == 1
 
 
 def test_without_the_wildcard_a_project_is_read_all_the_same(setup: Setup) -> None:

@@ -1,13 +1,17 @@
 """Between full listings only what is new is read; and where that cannot be trusted, all is."""
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
+from exporter.cloudsql import CloudSqlApi
+from exporter.config import CloudSql
+from exporter.manners import Manners, Pacer
 from exporter.model import BackupRun, RunStatus
 from exporter.scan import Page, ProjectScan, scan
-from exporter.simulator import WORLDS, SimulatedClock, World
+from exporter.simulator import WORLDS, SimulatedClock, Simulator, World
 from exporter.simulator.history import MISSED, Attempt, Run
 from exporter.simulator.scenarios import SCENARIOS, Scenario
 from exporter.simulator.worlds import Project
@@ -179,3 +183,23 @@ def test_a_status_that_changes_on_the_newest_page_is_seen_though_its_times_are_g
     first = read(source)
     later(asked, 2 * HOUR)
     assert [run.status for run in read(source, first).records["a"].history.runs] == [RunStatus.DELETED]
+
+
+def test_a_quiet_poll_of_two_hundred_projects_is_two_requests_a_project_over_http() -> None:
+    """One page of instances and one of runs, whatever the length of the history; in full, each page once."""
+    instances = {f"healthy-{number}": SCENARIOS["healthy"] for number in range(20)}
+    projects = {f"project-{number}": Project(instances) for number in range(200)}
+    with Simulator(world(projects)) as simulator:
+        settings = CloudSql.model_validate({"endpoint": simulator.url, "credentials": "anonymous"})
+        manners = Manners(Pacer(100_000), threading.Event(), lambda _method: None)
+        source = CloudSqlApi(settings, MINUTE, manners, lambda _method, _code, _seconds: None).until(0)
+        in_full = {name: scan(source, name, NOW, rules(), None) for name in projects}
+        first = list(simulator.requests)
+        simulator.requests.clear()
+        quiet = {name: scan(source, name, NOW + MINUTE, rules(), told) for name, told in in_full.items()}
+        second = list(simulator.requests)
+    assert all(quiet[name].records == told.records for name, told in in_full.items())
+    assert all(len(told.records) == 20 for told in quiet.values())
+    for requests in (first, second):
+        assert len(requests) == len(set(requests)) == 400
+        assert sum("/instances/-/backupRuns" in path for path in requests) == 200
