@@ -1,11 +1,13 @@
 """What a metric is: a name, a help text, a type, labels, and a pure function that reads it from its subject."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from exporter.view import View
+
+PREFIX = "cloudsql_backup_"
 
 S = TypeVar("S")
 
@@ -64,3 +66,14 @@ def number(value: Number) -> float | None:
     if isinstance(value, timedelta):
         return value.total_seconds()
     return None if value is None else float(value)
+
+
+def gauge(name: str, meaning: str, read: Callable[[S], Number]) -> Metric[S]:
+    """A gauge with no labels of its own."""
+
+    def samples(subject: S) -> Iterator[Sample]:
+        value = number(read(subject))
+        if value is not None:
+            yield Sample((), value)
+
+    return Metric(PREFIX + name, meaning, (), samples)

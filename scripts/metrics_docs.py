@@ -10,7 +10,7 @@ FILE = Path(__file__).parent.parent / "docs" / "metrics.md"
 
 INTRODUCTION = """# Metrics
 
-<!-- Written by `make docs` from exporter/catalogue.py: change it there. -->
+<!-- Written by `make docs` from exporter/catalogue/: change it there. -->
 
 Times are Unix seconds, durations seconds, sizes bytes. A value that is not known is an absent series: never 0 or -1.
 `backup_type` is `automated` or `on_demand` (`unknown` for a word that this release does not know); series of a type

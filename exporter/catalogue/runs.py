@@ -1,42 +1,21 @@
-"""Every exported metric, declared once.
-
-`/metrics`, `docs/metrics.md` and the checks of rules and dashboards all derive from these declarations.
-A value that is not known yields no sample: never 0, never -1.
-"""
+"""What is exported of the runs of each instance: the verdict on them, what they say, and what was counted of them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from exporter.assess import Assessment, Protection
-from exporter.config.schema import label_name
 from exporter.history import TypeHistory
-from exporter.metric import Meter, Metric, Number, Sample, Section, number
-from exporter.model import BackupRun, BackupType, PollResult, RunStatus, span
+from exporter.metric import PREFIX, Metric, Number, Sample, gauge, number
+from exporter.model import BackupRun, BackupType, RunStatus, span
 from exporter.scan import Record
-from exporter.snapshot import ProjectStatus, SearchStatus
 from exporter.tally import Durations
-from exporter.view import View
 
-S = TypeVar("S")
 E = TypeVar("E", bound=StrEnum)
 
-PREFIX = "cloudsql_backup_"
-EXPORTER_PREFIX = PREFIX + "exporter_"
 RUN_STATUSES = tuple(status for status in RunStatus if not status.deleted)
 ENDED_STATUSES = tuple(status for status in RunStatus if status.ended)
-
-
-def _gauge(name: str, meaning: str, read: Callable[[S], Number]) -> Metric[S]:
-    """A gauge with no labels of its own."""
-
-    def samples(subject: S) -> Iterator[Sample]:
-        value = number(read(subject))
-        if value is not None:
-            yield Sample((), value)
-
-    return Metric(PREFIX + name, meaning, (), samples)
 
 
 def _by_type(name: str, meaning: str, read: Callable[[TypeHistory, datetime], Number]) -> Metric[Assessment]:
@@ -203,99 +182,23 @@ RUNS: tuple[Metric[Assessment], ...] = (
         "When the oldest backup that can be restored now ended.",
         lambda history, _now: history.restorable[-1].end if history.restorable else None,
     ),
-    _gauge(
+    gauge(
         "recovery_point_timestamp_seconds",
         "The moment up to which a restore loses nothing: start of the newest successful run, carried forward by "
         "later skipped runs.",
         lambda verdict: verdict.history.recovery_point,
     ),
-    _gauge(
+    gauge(
         "recovery_point_age_seconds",
         "Time since the recovery point: what a restore would lose.",
         lambda verdict: verdict.now - verdict.history.recovery_point if verdict.history.recovery_point else None,
     ),
-    _gauge(
+    gauge(
         "next_due_timestamp_seconds",
         "When the next automated run must have begun: the end of its window.",
         lambda verdict: verdict.next_due,
     ),
 )
-
-
-def _info(verdict: Assessment) -> Iterator[Sample]:
-    instance, backups = verdict.instance, verdict.instance.backups
-    values = (
-        str(instance.id),
-        instance.region or "",
-        instance.database_version or "",
-        instance.edition,
-        instance.type,
-        instance.availability,
-        backups.tier,
-        backups.location or "",
-    )
-    yield Sample(values, 1.0)
-
-
-INFO_LABELS = (
-    "database_id",
-    "region",
-    "database_version",
-    "edition",
-    "instance_type",
-    "availability_type",
-    "backup_tier",
-    "backup_location",
-)
-
-INSTANCE: tuple[Metric[Assessment], ...] = (
-    Metric(PREFIX + "instance_info", "Facts about the instance, as labels; always 1.", INFO_LABELS, _info),
-    _gauge("enabled", "1 if automated backups are switched on.", lambda verdict: verdict.instance.backups.enabled),
-    _gauge(
-        "retention_backups",
-        "Automated backups the instance is configured to keep.",
-        lambda verdict: verdict.instance.backups.retained_backups,
-    ),
-    _gauge(
-        "transaction_log_retention_seconds",
-        "How long the instance is configured to keep transaction logs.",
-        lambda verdict: verdict.instance.backups.transaction_log_retention,
-    ),
-    _gauge(
-        "window_start_seconds",
-        "When the daily backup window opens, in seconds after 00:00 UTC.",
-        lambda verdict: verdict.instance.backups.window_start,
-    ),
-    _gauge(
-        "pitr_enabled",
-        "1 if point-in-time recovery (PostgreSQL, SQL Server) or the binary log (MySQL) is switched on.",
-        lambda verdict: verdict.instance.backups.pitr_enabled,
-    ),
-    _gauge(
-        "policy_max_age_seconds",
-        "Age of the recovery point beyond which the instance is at risk.",
-        lambda verdict: verdict.policy.max_age,
-    ),
-    _gauge(
-        "policy_critical_age_seconds",
-        "Age of the recovery point beyond which the instance is unprotected.",
-        lambda verdict: verdict.policy.critical_age,
-    ),
-    _gauge(
-        "policy_max_duration_seconds",
-        "Duration beyond which a run is slow, or stuck while it lasts.",
-        lambda verdict: verdict.policy.max_duration,
-    ),
-)
-
-
-def _instance_labels(names: tuple[str, ...]) -> Metric[Assessment]:
-    def samples(verdict: Assessment) -> Iterator[Sample]:
-        if names:
-            yield Sample(tuple(verdict.instance.user_labels.get(name, "") for name in names), 1.0)
-
-    meaning = "User labels of the instance, those named in collect.user_labels; always 1."
-    return Metric(PREFIX + "instance_labels", meaning, tuple(label_name(name) for name in names), samples)
 
 
 def _counted_types(record: Record) -> list[BackupType]:
@@ -347,132 +250,3 @@ COUNTERS: tuple[Metric[Record], ...] = (
         "summary",
     ),
 )
-
-
-def _polls(status: ProjectStatus) -> Iterator[Sample]:
-    for result in PollResult:
-        yield Sample((result,), float(status.polls[result]))
-
-
-PROJECT: tuple[Metric[ProjectStatus], ...] = (
-    _gauge(
-        "exporter_project_up",
-        "1 if the last poll of the project succeeded.",
-        lambda status: None if status.result is None else status.up,
-    ),
-    _gauge(
-        "exporter_project_last_success_timestamp_seconds",
-        "When the project was last read; the facts about its instances are this old.",
-        lambda status: status.last_success,
-    ),
-    _gauge(
-        "exporter_project_partial",
-        "1 if the API said that a region of the project could not be reached.",
-        lambda status: bool(status.scan.unreachable_regions) if status.scan else None,
-    ),
-    _gauge(
-        "exporter_poll_duration_seconds",
-        "How long the last poll of the project took.",
-        lambda status: None if status.result is None else status.duration,
-    ),
-    Metric(EXPORTER_PREFIX + "polls_total", "Polls of the project, by how they ended.", ("result",), _polls, "counter"),
-)
-
-SEARCH: tuple[Metric[tuple[str, SearchStatus]], ...] = (
-    _gauge("exporter_search_up", "1 if the last search for projects succeeded.", lambda search: search[1].up),
-    _gauge(
-        "exporter_search_projects",
-        "Projects that the search found last.",
-        lambda search: len(search[1].projects),
-    ),
-)
-
-
-def _build_info(view: View) -> Iterator[Sample]:
-    facts = view.exporter
-    yield Sample((facts.version, facts.revision, facts.python_version), 1.0)
-
-
-EXPORTER: tuple[Metric[View], ...] = (
-    Metric(
-        EXPORTER_PREFIX + "build_info",
-        "Version of the exporter; always 1.",
-        ("version", "revision", "python_version"),
-        _build_info,
-    ),
-    Metric(
-        EXPORTER_PREFIX + "shard_info",
-        "Which shard of how many this process is; always 1.",
-        ("index", "total"),
-        lambda _view: [Sample(("0", "1"), 1.0)],
-    ),
-    _gauge(
-        "exporter_state_persistent",
-        "1 if facts and counters are kept in the state folder and survive a restart.",
-        lambda view: view.exporter.state_persistent,
-    ),
-    _gauge(
-        "exporter_config_last_reload_successful",
-        "1 if the configuration was last read without a problem.",
-        lambda view: view.exporter.reload_successful,
-    ),
-    _gauge(
-        "exporter_config_last_reload_success_timestamp_seconds",
-        "When the configuration was last read without a problem.",
-        lambda view: view.exporter.reload_succeeded_at,
-    ),
-)
-
-API_REQUESTS = Meter(
-    EXPORTER_PREFIX + "api_requests_total",
-    "Requests to the API, by method and HTTP status; where there was no HTTP answer, by what went wrong.",
-    ("method", "code"),
-    "counter",
-)
-API_REQUEST_DURATION = Meter(
-    EXPORTER_PREFIX + "api_request_duration_seconds",
-    "How long requests to the API took.",
-    ("method",),
-    "histogram",
-    (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
-)
-API_METHODS = ("instances.list", "backupRuns.list", "backupRuns.get", "projects.search")
-API_RETRIES = Meter(
-    EXPORTER_PREFIX + "api_retries_total",
-    "Requests to the API that were made again after trouble of a passing kind.",
-    ("method",),
-    "counter",
-)
-UNREADABLE_ITEMS = Meter(
-    EXPORTER_PREFIX + "unreadable_items_total",
-    "Items of the API's answers that could not be read in whole; counted at every poll that meets them.",
-    ("kind",),
-    "counter",
-)
-METERS = (API_REQUESTS, API_REQUEST_DURATION, API_RETRIES, UNREADABLE_ITEMS)
-
-
-def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
-    """All metrics read from a view, given the user labels to export."""
-
-    def instance(title: str, *metrics: Metric[Assessment]) -> Section[Assessment]:
-        def identity(verdict: Assessment) -> tuple[str, ...]:
-            return verdict.instance.id.project, verdict.instance.id.name
-
-        return Section(title, ("project_id", "instance_id"), lambda view: view.assessments, identity, metrics)
-
-    return (
-        instance("Verdict", *VERDICT),
-        instance("Runs", *RUNS),
-        Section(
-            "Counters",
-            ("project_id", "instance_id"),
-            lambda view: view.records,
-            lambda record: (record.instance.id.project, record.instance.id.name),
-            COUNTERS,
-        ),
-        instance("Instance", *INSTANCE, _instance_labels(user_labels)),
-        Section("Projects", ("project_id",), lambda view: view.projects, lambda status: (status.project,), PROJECT),
-        Section("Searches", ("query",), lambda view: view.searches, lambda search: (search[0],), SEARCH),
-        Section("Exporter", (), lambda view: (view,), lambda _view: (), EXPORTER),
-    )
