@@ -7,7 +7,7 @@ help: ## this list
 
 demo: ## the exporter on a simulated Cloud SQL; try SPEED=1440 for a day in a minute
 	@scripts/setup runtime
-	@$(BIN)/cloudsql-backup-exporter demo --speed=$(or $(SPEED),1)
+	@$(BIN)/cloudsql-backup-exporter demo --speed=$(or $(SPEED),1) $(ARGS)
 
 test: check ## every check and every test
 	@echo "== pytest"

@@ -81,6 +81,7 @@ class Assessment:
     history: History
     policy: Policy
     now: datetime
+    read_at: datetime
     state: Protection
     findings: tuple[Finding, ...]
     exemption: Exemption | None
@@ -134,7 +135,7 @@ def assess(
         state = findings[0].leads_to if findings else Protection.PROTECTED
     awaited = exemption in (None, Exemption.NEW, Exemption.CREATING) and instance.backups.enabled is not False
     due = _next_due(instance, history, now) if awaited else None
-    return Assessment(instance, history, policy, now, state, findings, exemption, due)
+    return Assessment(instance, history, policy, now, freshness.read_at, state, findings, exemption, due)
 
 
 def _exemption(case: _Case) -> Exemption | None:

@@ -1,6 +1,8 @@
 """The command line: flags, commands, exit codes."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -31,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "log_level" in options:
         logs.configure(options.log_level, options.log_format)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         for problem in error.problems:
             commands.complain(str(problem))
@@ -43,9 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.complain(str(error))
         return commands.FATAL
     except KeyboardInterrupt:
-        return commands.FATAL
+        return 128 + signal.SIGINT
     except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        commands.complain(f"the output cannot be written: {error.strerror}")
         return commands.FATAL
 
 
@@ -86,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     once = command("once", commands.once, "poll once and print the metrics, for node_exporter's textfile collector")
     _config_flags(once)
     _state_flags(once)
-    once.add_argument("--output", type=Path, metavar="FILE", help="write to FILE, all at once (default: print)")
+    once.add_argument("--output", type=Path, metavar="FILE", help="replace FILE as a whole (default: print)")
     _log_flags(once, "off")
     once.set_defaults(without_credentials=commands.UNREAD)
 
@@ -201,7 +208,10 @@ def _fault(text: str) -> Fault:
 
 
 def _speed(text: str) -> float:
-    speed = float(text)
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = -1.0
     if not 0 <= speed <= 100_000:
-        raise argparse.ArgumentTypeError("must be from 0 to 100000")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100000")
     return speed

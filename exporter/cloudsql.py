@@ -3,9 +3,11 @@
 The only module that knows Google's libraries. What the API does, and the traps of its client, are in docs/api.md.
 """
 
+import contextlib
 import http.client
 import json
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +32,7 @@ from exporter.scan import UNNAMED_REGION, Page, SourceError
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)  # there is no read-only scope; IAM narrows it
 PAGE_SIZE = 1000
 NEWEST_PAGE_SIZE = 100
+MOST_PAGES = 10_000  # ten million runs
 INSTANCE_FIELDS = (
     "kind,items(name,region,state,instanceType,databaseVersion,createTime,"
     "settings(activationPolicy,edition,availabilityType,userLabels,backupConfiguration)),"
@@ -127,7 +130,7 @@ class PatientApi:
         listing = self._api.sql.instances()
         first = listing.list(project=project, maxResults=PAGE_SIZE, fields=INSTANCE_FIELDS)
         for body in self._bodies("instances.list", f"project {project}", listing.list_next, first):
-            yield Page(_objects(body, "items"), tuple(_unreachable(body)))
+            yield Page(_objects(body, "items", project), tuple(_unreachable(body, project)))
 
     def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
         """Every backup run of an instance, or of all of them; in short pages where only the newest are wanted."""
@@ -135,7 +138,7 @@ class PatientApi:
         size = NEWEST_PAGE_SIZE if newest else PAGE_SIZE
         first = listing.list(project=project, instance=instance, maxResults=size, fields=RUNS_FIELDS)
         for body in self._bodies("backupRuns.list", f"project {project}", listing.list_next, first):
-            yield Page(_objects(body, "items"))
+            yield Page(_objects(body, "items", project))
 
     def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
         """One backup run; None where it is gone."""
@@ -154,31 +157,74 @@ class PatientApi:
         listing = self._api.resource_manager.projects()
         first = listing.search(query=query, pageSize=PAGE_SIZE)
         for body in self._bodies("projects.search", f"search {query!r}", listing.search_next, first):
-            for item in _objects(body, "projects"):
+            for item in _objects(body, "projects", query):
                 if isinstance(item, dict) and item.get("state", "ACTIVE") == "ACTIVE" and item.get("projectId"):
                     yield str(item["projectId"])
 
     def _bodies(self, method: str, subject: str, following: Any, request: Any) -> Iterator[dict[str, object]]:
-        seen = set()
+        seen: set[object] = set()
         while request is not None:
             body = self._api.ask(method, subject, request, self._deadline)
             yield body
             token = body.get("nextPageToken")
-            if token in seen or not isinstance(token, str | None):
-                raise SourceError(PollResult.BAD_RESPONSE, f"{method} of {subject}: the page token goes in a circle")
+            if token in seen or not isinstance(token, str | None) or len(seen) >= MOST_PAGES:
+                raise SourceError(
+                    PollResult.BAD_RESPONSE, f"{method} of {subject}: the listing does not come to an end"
+                )
             seen.add(token)
             request = following(request, body)
 
 
+class _Keeping:
+    """A connection that keeps hold of its socket, which http.client lets go of before the body is read."""
+
+    connected: socket.socket | None = None
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc] # of the class it is mixed into
+        self.connected = self.sock  # type: ignore[attr-defined] # likewise
+
+
+class _Plain(_Keeping, httplib2.HTTPConnectionWithTimeout):  # type: ignore[misc] # an untyped base
+    """Over http."""
+
+
+class _Https(_Keeping, httplib2.HTTPSConnectionWithTimeout):  # type: ignore[misc] # an untyped base
+    """Over https."""
+
+
 class _Http(httplib2.Http):  # type: ignore[misc] # an untyped base
-    """Remembers the status of its last answer, which the library forgets when it trips over an odd error body."""
+    """Ends each request in time, and remembers its status: the library forgets it over an odd error body."""
 
     status = 0
 
-    def request(self, *args: Any, **kwargs: Any) -> Any:
-        response, content = super().request(*args, **kwargs)
+    def request(self, uri: str, *args: Any, **kwargs: Any) -> Any:
+        """As the library's, but a TimeoutError where the whole of it takes longer than `timeout`."""
+        kwargs["connection_type"] = _Https if uri.startswith("https:") else _Plain
+        timer = threading.Timer(self.timeout, self._abort)
+        timer.daemon = True
+        timer.start()
+        self._aborted = False
+        try:
+            response, content = super().request(uri, *args, **kwargs)
+        except (OSError, http.client.HTTPException, httplib2.HttpLib2Error) as error:
+            if self._aborted:
+                raise TimeoutError("the answer took too long") from error
+            raise
+        finally:
+            timer.cancel()
+        if self._aborted:  # a body that ends with its connection ended here
+            raise TimeoutError("the answer took too long")
         self.status = response.status
         return response, content
+
+    def _abort(self) -> None:
+        """End the request under way, from another thread: the socket's own timeout is one between two bytes."""
+        self._aborted = True
+        for connection in list(self.connections.values()):
+            if connection.connected is not None:
+                with contextlib.suppress(OSError):
+                    connection.connected.shutdown(socket.SHUT_RDWR)
 
 
 class _UnexpectedBodyError(ValueError):
@@ -256,18 +302,18 @@ def _credentials_advice(wanted: Credentials, error: Exception) -> str:
     )
 
 
-def _objects(body: dict[str, object], key: str) -> list[object]:
+def _objects(body: dict[str, object], key: str, asked: str) -> list[object]:
     """The list under `key`, which the API leaves out where it is empty. Raises SourceError for anything else."""
     items = body.get(key)
     if items is None:
         return []
     if not isinstance(items, list):
-        raise SourceError(PollResult.BAD_RESPONSE, f"the answer's {key} is not a list")
+        raise SourceError(PollResult.BAD_RESPONSE, f"{key} in an answer about {asked} is not a list")
     return items
 
 
-def _unreachable(body: dict[str, object]) -> Iterator[str]:
-    for warning in _objects(body, "warnings"):
+def _unreachable(body: dict[str, object], project: str) -> Iterator[str]:
+    for warning in _objects(body, "warnings", project):
         if isinstance(warning, dict) and warning.get("code") == "REGION_UNREACHABLE":
             yield str(warning.get("region") or UNNAMED_REGION)
 
@@ -297,7 +343,7 @@ def _source_error(method: str, subject: str, error: BaseException, status: int) 
 
 
 def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
-    said = f"{method} of {subject}: {answer.status} {answer.message}"
+    said = f"{method} of {subject}: {answer.status} {answer.message.rstrip('.')}"
     project = subject.partition(" ")[2]
     if answer.status == 429 or answer.reasons & _QUOTA_REASONS:
         advice = "the API's quota is used up; lower cloudsql.requests_per_minute or raise poll.interval"
@@ -312,7 +358,9 @@ def _refusal(method: str, subject: str, answer: _Answer) -> SourceError:
             return SourceError(PollResult.UNAUTHENTICATED, f"{said}; check cloudsql.credentials")
         case 403:
             permission = PERMISSIONS.get(method, "resourcemanager.projects.get")
-            advice = f"grant {permission} (roles/cloudsql.viewer has it), or check the project's name"
+            advice = f"grant {permission} (roles/{'browser' if method in _SEARCHES else 'cloudsql.viewer'} has it)"
+            if method not in _SEARCHES:
+                advice += ", or check the project's name"
             return SourceError(PollResult.FORBIDDEN, f"{said}; {advice}", refused=True)
         case 404:
             return SourceError(PollResult.NOT_FOUND, f"{said}; check the name", refused=True)

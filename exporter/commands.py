@@ -71,12 +71,12 @@ def once(options: argparse.Namespace) -> int:
     with _progress() as progress:
         view = exporter.poll_once(progress)
     exposition = exporter.exposition(TEXT)
-    if options.output is None:
+    if options.output in (None, Path("-")):
         sys.stdout.write(exposition.decode())
         sys.stdout.flush()
     else:
         try:
-            _write_atomically(options.output, exposition)
+            _write(options.output, exposition)
         except OSError as error:
             complain(f"{options.output} cannot be written: {error.strerror}")
             return FATAL
@@ -114,7 +114,7 @@ def demo(options: argparse.Namespace) -> int:
                 out.print(f"[bold]Status page          {url}[/]\n[bold]Metrics              {url}metrics[/]")
             out.print("Ctrl-C ends it.")
 
-        return _serve(options, lambda: config, clock, introduce)
+        return _serve(options, lambda: config, clock, introduce, reloadable=False)
 
 
 def simulate(options: argparse.Namespace) -> int:
@@ -130,8 +130,7 @@ def simulate(options: argparse.Namespace) -> int:
         out.print(f"World [bold]{options.world}[/], {_pace(options.speed)}:")
         _print_world(out, world)
         out.print(f"[bold]Simulated Admin API  {simulator.url}[/]\nPoint cloudsql.endpoint at it. Ctrl-C ends it.")
-        while signals.get() is signal.SIGHUP:
-            log.info("there is no configuration to reload")
+        signals.get()
     return 0
 
 
@@ -140,17 +139,20 @@ def _serve(
     read_config: Callable[[], Config],
     clock: Clock,
     introduce: Callable[[list[str]], None] = lambda _urls: None,
+    *,
+    reloadable: bool = True,
 ) -> int:
+    """Serve until a signal ends it; one of them, SIGHUP, only reloads where there is something to reload."""
     exporter = Exporter(read_config, clock)
     server = WebServer(
         application(exporter, lifecycle=options.lifecycle), options.listen_address or [options.default_address]
     )
     with _signals() as signals:
+        introduce(server.urls)
         server.start()
         exporter.start()
-        introduce(server.urls)
         log.info("serving", extra={"addresses": " ".join(server.urls)})
-        while signals.get() is signal.SIGHUP:
+        while signals.get() is signal.SIGHUP and reloadable:
             try:
                 exporter.reload()
             except (ConfigError, CredentialsError) as error:
@@ -183,26 +185,37 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _complain_of_unread(view: View) -> int:
-    """Name every project and search that could not be read; the exit code that follows."""
-    messages = [status.message for status in view.projects if not status.up]
-    messages += [search.message for _, search in view.searches if not search.up]
-    for message in messages:
-        complain(message)
-    return UNREAD if messages else 0
+    """Name all that could not be read, or not in whole; the exit code that follows."""
+    troubles = report.troubles(view)
+    for trouble in troubles:
+        complain(trouble)
+    return UNREAD if troubles else 0
 
 
 def _print_table(view: View) -> None:
+    """One line an instance; a narrow terminal wraps it, and nothing is cut off."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("VERDICT", "PROJECT", "INSTANCE", "RECOVERY POINT", "LAST RUN", "WHY"):
-        table.add_column(column, no_wrap=column != "WHY", overflow="fold")
+        table.add_column(column, no_wrap=True)
     for row in report.rows(view):
         age = f"{row.age} ago" if row.age else "none"
         verdict = Text(row.state.replace("_", " "), style=COLOURS[row.state])
         table.add_row(verdict, row.project, row.instance, age, row.last_run, "; ".join(row.reasons))
-    out = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 250)
-    out.print(table)
+    out = Console(highlight=False, markup=False, width=2000)
+    with out.capture() as printed:
+        out.print(table)
+    lines = [line.rstrip() for line in printed.get().splitlines()]
     totals = [f"{count} {state.replace('_', ' ')}" for state, count in report.totals(view).items() if count]
-    out.print(", ".join(totals) or "no instance was found")
+    sys.stdout.write("\n".join([*lines, ", ".join(totals) or "no instance is watched: see targets"]) + "\n")
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Write into a device or pipe as it is; put a whole new file in place of any other. Raises OSError."""
+    file = file.resolve()
+    if file.exists() and not file.is_file():
+        file.write_bytes(content)
+    else:
+        _write_atomically(file, content)
 
 
 def _write_atomically(file: Path, content: bytes) -> None:

@@ -176,6 +176,9 @@ class Instance:
         return not self.is_replica and self.type is not InstanceType.ON_PREMISES_INSTANCE
 
 
+NO_CODE = "unspecified"  # stands for a code that the API did not give
+
+
 @dataclass(frozen=True, slots=True)
 class RunError:
     """Why a run failed.
@@ -186,7 +189,7 @@ class RunError:
 
     code: str
     message: str
-    label: str = "unspecified"
+    label: str = NO_CODE
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ class Poller:
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._pending: set[str] = set()  # jobs waiting or under way
         self._asked: Targeted = {}  # projects that this poller has polled, with the selectors of the last poll
+        self._unreadable: set[tuple[str, str, str]] = set()  # project, kind, field: said once
         self._searched: dict[str, float] = {}  # when, on the monotonic clock
         self._lock = threading.Condition()
         self._signs_of_life: dict[str, float] = {}
@@ -210,7 +211,10 @@ class Poller:
 
         def unreadable(kind: str, field: str) -> None:
             self._outside.unreadable(kind)
-            log.debug("an item could not be read in whole", extra={"project": project, "kind": kind, "field": field})
+            first = (project, kind, field) not in self._unreadable
+            self._unreadable.add((project, kind, field))
+            level = logging.WARNING if first else logging.DEBUG
+            log.log(level, "an item cannot be read in whole", extra={"project": project, "kind": kind, "field": field})
 
         rules = Rules(selects, self._outside.codes, unreadable, self._config.poll.full_listing_every)
         source, now = self._patient_source(), self._outside.clock()
@@ -256,9 +260,13 @@ def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:
     if after.scan and not after.scan.ordered and (before.scan is None or before.scan.ordered):
         text = "runs are not listed newest first: the project is listed in full at every poll"
         log.warning(text, extra={"project": after.project})
+    if after.unreachable_regions != before.unreachable_regions:
+        regions = ", ".join(after.unreachable_regions) or "none"
+        log.warning("regions that the API cannot reach: %s", regions, extra={"project": after.project})
     if before.result is after.result:
         return
     if after.result is PollResult.SUCCESS and after.scan:
-        log.info("project is read", extra={"project": after.project, "instances": len(after.scan.records)})
+        level = logging.INFO if after.scan.records else logging.WARNING
+        log.log(level, "project is read", extra={"project": after.project, "instances": len(after.scan.records)})
     else:
         log.error(after.message, extra={"project": after.project, "result": after.result})

@@ -78,6 +78,18 @@ class Row:
     last_run: str
 
 
+def troubles(view: View) -> list[str]:
+    """What could not be read, or not in whole, and what to do about it; a sentence or two each."""
+    said = [status.message for status in view.projects if status.message]
+    said += [search.message for _, search in view.searches if search.message]
+    for status in view.projects:
+        regions = ", ".join(status.unreachable_regions)
+        if regions:
+            text = f"the API cannot reach {regions}: instances there are missing, or shown as last known"
+            said.append(f"project {status.project}: {text}")
+    return said
+
+
 def rows(view: View) -> list[Row]:
     """One row an instance, worst first, then by project and name."""
     ordered = sorted(view.assessments, key=lambda verdict: WORST_FIRST.index(verdict.state))
@@ -101,7 +113,8 @@ def reasons(verdict: Assessment) -> tuple[str, ...]:
     if verdict.exemption:
         said.append(_REASONS[verdict.exemption])
     if verdict.state is Protection.UNKNOWN:
-        said.insert(0, "the project cannot be read; this is what was last known")
+        age = format_duration(verdict.now - verdict.read_at)
+        said.insert(0, f"last read {age} ago, which is longer than poll.stale_after; this is what was known then")
     return tuple(said)
 
 
@@ -123,6 +136,7 @@ def as_json(view: View) -> Json:
                 "result": status.result,
                 "message": status.message,
                 "last_success": _moment(status.last_success),
+                "unreachable_regions": list(status.unreachable_regions),
             }
             for status in view.projects
         ],

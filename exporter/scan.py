@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from exporter import parse
 from exporter.history import History, history
-from exporter.model import BackupRun, Instance, PollResult
+from exporter.model import NO_CODE, BackupRun, Instance, PollResult
 from exporter.tally import FORGET_AFTER, Account, first_account, next_account
 
 ALL_INSTANCES = "-"  # the API's wildcard
@@ -28,7 +28,8 @@ class SourceError(Exception):
     def __init__(
         self, result: PollResult, message: str, *, refused: bool = False, retry_after: float | None = None
     ) -> None:
-        super().__init__(message.encode(errors="replace").decode())  # JSON can carry what no page can
+        # JSON can carry what neither a page nor a terminal can.
+        super().__init__("".join(c if c.isprintable() else "?" for c in message.encode(errors="replace").decode()))
         self.result = result
         self.refused = refused  # the request as such was turned down; a narrower one may not be
         self.retry_after = retry_after  # seconds that the API asks to be left alone
@@ -102,7 +103,7 @@ class CodeLabels:
 
     def label(self, code: str) -> str:
         """The label value of a code; `unspecified` where there is none."""
-        code = code or "unspecified"
+        code = code or NO_CODE
         with self._lock:
             if code not in self._known and len(self._known) >= self._limit:
                 return "other"

@@ -25,6 +25,11 @@ class ProjectStatus:
         return self.result is PollResult.SUCCESS
 
     @property
+    def unreachable_regions(self) -> tuple[str, ...]:
+        """Regions whose instances the last good scan could not see."""
+        return self.scan.unreachable_regions if self.scan else ()
+
+    @property
     def last_success(self) -> datetime | None:
         """The moment of which the facts speak."""
         return self.scan.taken if self.scan else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-from exporter.model import BackupRun, BackupType, RunStatus
+from exporter.model import NO_CODE, BackupRun, BackupType, RunStatus
 
 FORGET_AFTER = timedelta(days=7)  # from when a run has left the API's history
 _LISTED_LATE = timedelta(days=1)  # what ended longer before the first sight was hidden from it, and is no news
@@ -97,7 +97,7 @@ def _is_of_the_past(account: Account, run: BackupRun) -> bool:
 def _counted(account: Account, run: BackupRun) -> Account:
     ended = _plus_one(account.ended, run.type, run.status)
     if run.status is RunStatus.FAILED:
-        label = run.error.label if run.error else "unspecified"
+        label = run.error.label if run.error else NO_CODE
         return replace(account, ended=ended, errors=_plus_one(account.errors, run.type, label))
     if run.status is RunStatus.SUCCESSFUL and run.duration is not None:
         durations = account.durations.get(run.type, Durations()).plus(run.duration)

@@ -1,20 +1,24 @@
 """Google's client against the simulated API over real HTTP: every page, every error in one of our words."""
 
+import contextlib
+import json
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from exporter.cloudsql import CloudSqlApi, CredentialsError, PatientApi
 from exporter.config import CloudSql
 from exporter.manners import Manners, Pacer
 from exporter.model import PollResult
-from exporter.scan import ALL_INSTANCES, ProjectScan, SourceError, scan
+from exporter.scan import ALL_INSTANCES, Page, ProjectScan, SourceError, scan
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.simulator.worlds import Project
 from tests.builders import NOW, WorldSource, rules, world
@@ -97,7 +101,7 @@ def test_an_instance_deleted_between_the_listings_has_no_runs(simulator: Simulat
         ("api-disabled", PollResult.API_DISABLED, "gcloud services enable sqladmin.googleapis.com --project=museum"),
         ("not-found", PollResult.NOT_FOUND, "404"),
         ("quota", PollResult.QUOTA, "lower cloudsql.requests_per_minute"),
-        ("server-error", PollResult.SERVER_ERROR, "500 Internal error encountered."),
+        ("server-error", PollResult.SERVER_ERROR, "500 Internal error encountered"),
         ("unavailable", PollResult.SERVER_ERROR, "503 Error 503 Service Unavailable"),
         ("slow", PollResult.TIMEOUT, "poll.timeout"),
         ("cut", PollResult.BAD_RESPONSE, "cut short"),
@@ -259,9 +263,80 @@ def test_an_odd_body_is_one_of_our_words_too(status: int, body: bytes, result: P
         assert codes == [str(status)]
 
 
+class Trickling(BaseHTTPRequestHandler):
+    """Sends a byte every 50 ms, for a minute."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1200")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(1200):
+                self.wfile.write(b" ")
+                threading.Event().wait(0.05)
+
+    def log_message(self, *_args: object) -> None:
+        """Say nothing."""
+
+
+def test_a_body_that_trickles_in_is_given_up_in_time(simulator: Simulator) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Trickling) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        source = api(simulator, timedelta(seconds=0.5), endpoint=f"http://127.0.0.1:{server.server_port}/")
+        began = time.monotonic()
+        with pytest.raises(SourceError) as caught:
+            list(source.instances("museum"))
+    assert caught.value.result is PollResult.TIMEOUT
+    assert time.monotonic() - began < 10
+
+
 def test_a_number_of_absurd_length_spoils_only_its_own_field(simulator: Simulator) -> None:
     handler = type("Handler", (Canned,), {"body": b'{"items": [{"id": %s, "instance": "a"}]}' % (b"9" * 10_000)})
     with HTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         (page,) = api(simulator, endpoint=f"http://127.0.0.1:{server.server_port}/").backup_runs("museum", "-")
     assert page.items == [{"id": "9" * 10_000, "instance": "a"}]
+
+
+def test_a_key_file_signs_requests_with_a_token_fetched_once(tmp_path: Path) -> None:
+    """The token endpoint of the key is a server of the test's own."""
+    seen: list[str] = []
+
+    class Google(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append("token")
+            self._reply(b'{"access_token": "secret-token", "expires_in": 3600, "token_type": "Bearer"}')
+
+        def do_GET(self) -> None:
+            seen.append(self.headers["Authorization"])
+            self._reply(b'{"kind": "sql#instancesList"}')
+
+        def _reply(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing."""
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Google) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        file = tmp_path / "key.json"
+        account = {"type": "service_account", "client_email": "a@b.iam.gserviceaccount.com", "private_key": pem}
+        file.write_text(json.dumps({**account, "private_key_id": "1", "token_uri": f"{url}token", "project_id": "b"}))
+        settings = CloudSql.model_validate({"endpoint": url, "credentials": {"file": str(file)}})
+        source = CloudSqlApi(settings, TIMEOUT, manners(), observe).until(time.monotonic())
+        for _ in range(2):
+            assert list(source.instances("museum")) == [Page([])]
+        server.shutdown()
+    assert seen == ["token", "Bearer secret-token", "Bearer secret-token"]

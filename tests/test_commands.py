@@ -176,6 +176,25 @@ def test_status_ends_with_what_it_found(
         assert told.stdout.splitlines()[-1] == "6 unprotected, 7 at risk, 6 protected, 9 exempt"
 
 
+def test_what_the_api_cannot_reach_is_said_and_is_not_well(simulator: Simulator, tmp_path: Path) -> None:
+    simulator.faults.add(Fault("unreachable-region", project="shop-prod"))
+    told = run("status", written(tmp_path, simulator, "shop-prod"))
+    assert told.returncode == 3
+    assert told.stderr.startswith("error: project shop-prod: the API cannot reach europe-west4: instances there are")
+    assert run("once", written(tmp_path, simulator, "shop-prod")).returncode == 3
+
+
+def test_a_device_is_written_to_and_not_replaced(simulator: Simulator, tmp_path: Path) -> None:
+    link = tmp_path / "null"
+    link.symlink_to("/dev/null")
+    assert run("once", written(tmp_path, simulator, "museum"), f"--output={link}").returncode == 0
+    assert link.is_char_device()
+    told = run("once", written(tmp_path, simulator, "museum"), "--output=-")
+    assert "cloudsql_backup_protection" in told.stdout
+    full = run("once", written(tmp_path, simulator, "museum"), "--output=/dev/full")
+    assert (full.returncode, full.stderr) == (1, "error: /dev/full cannot be written: No space left on device\n")
+
+
 def test_status_can_be_json(simulator: Simulator, tmp_path: Path) -> None:
     told = run("status", written(tmp_path, simulator, "museum"), "--output=json")
     assert json.loads(told.stdout)["totals"]["unprotected"] == 6

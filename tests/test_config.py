@@ -80,6 +80,12 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         (LEAST + "cloudsql: {endpoint: 'http://example.com'}", [
             "c.yaml:2: cloudsql.endpoint: plain http is for loopback only (localhost, 127.0.0.1, [::1]); use https"
         ]),
+        (LEAST + "cloudsql: {endpoint: 'http://localhost:99999'}", [
+            "c.yaml:2: cloudsql.endpoint: must be a URL such as https://sqladmin.googleapis.com/"
+        ]),
+        ("targets: [{project: '${PROJECT}'}]", [
+            "c.yaml:1: targets[0].project: must be a project id, such as shop-prod or example.com:shop-prod"
+        ]),
         (LEAST + "cloudsql: {credentials: adcc}", [
             "c.yaml:2: cloudsql.credentials: must be one of: adc, anonymous, {file: key.json} or "
             "{impersonate: ACCOUNT, lifetime: 1h}"

@@ -11,6 +11,8 @@ from exporter.config import Config, ConfigError, Problem
 from exporter.render import OPENMETRICS, TEXT
 from exporter.service import Exporter
 from exporter.simulator import WORLDS, Fault, Simulator
+from exporter.simulator.scenarios import SCENARIOS
+from exporter.simulator.worlds import Project
 from exporter.web import WebServer, application, split_address
 from tests.builders import config, waiting, world
 from tests.real_programs import fetch
@@ -88,16 +90,32 @@ def test_the_json_has_the_same_verdicts(url: str) -> None:
     }
 
 
-def test_what_the_api_said_cannot_become_markup_of_the_page(simulator: Simulator) -> None:
-    exporter, server = serving(simulator, config(simulator.url, ("<script>alert(1)</script>",)))
+def test_what_the_api_said_cannot_become_markup_of_the_page() -> None:
+    with Simulator(world({"museum": Project({"<script>alert(1)</script>": SCENARIOS["healthy"]})})) as simulator:
+        exporter, server = serving(simulator, config(simulator.url, ("museum",)))
+        server.start()
+        exporter.start()
+        assert waiting(lambda: exporter.ready)
+        page = fetch(server.urls[0]).text
+        exporter.stop()
+        server.stop()
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
+
+
+def test_the_page_says_first_what_could_not_be_read_and_how_old_its_facts_are(simulator: Simulator) -> None:
+    exporter, server = serving(simulator, config(simulator.url, ("sealed", "shop-prod")))
+    simulator.faults.add(Fault("unreachable-region", project="shop-prod"))
     server.start()
     exporter.start()
-    assert waiting(lambda: bool(exporter.view().projects))
+    assert waiting(lambda: exporter.ready)
     page = fetch(server.urls[0]).text
     exporter.stop()
     server.stop()
-    assert "&lt;script&gt;" in page
-    assert "<script>" not in page
+    simulator.faults.clear()
+    assert "by facts that are up to 0s old" in page
+    assert page.index("grant cloudsql.instances.list") < page.index("<h2>Instances</h2>")
+    assert page.index("the API cannot reach europe-west4") < page.index("<h2>Instances</h2>")
 
 
 def test_not_ready_while_nothing_could_be_read_and_still_every_answer_comes(simulator: Simulator) -> None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from exporter.assess import Assessment, Protection
 from exporter.history import TypeHistory
 from exporter.metric import PREFIX, Metric, Number, Sample, gauge, number
-from exporter.model import BackupRun, BackupType, RunStatus, span
+from exporter.model import NO_CODE, BackupRun, BackupType, RunStatus, span
 from exporter.scan import Record
 from exporter.tally import Durations
 
@@ -215,8 +215,8 @@ def _totals(record: Record) -> Iterator[Sample]:
 
 
 def _errors(record: Record) -> Iterator[Sample]:
-    for backup_type, codes in record.account.errors.items():
-        for code, count in codes.items():
+    for backup_type in _counted_types(record):
+        for code, count in {NO_CODE: 0, **record.account.errors.get(backup_type, {})}.items():
             yield Sample((backup_type.lower(), code), float(count))
 
 

@@ -42,6 +42,12 @@ def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
     return items
 
 
+def _project_id(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:-]*", text):
+        raise ValueError("must be a project id, such as shop-prod or example.com:shop-prod")
+    return text
+
+
 def _pattern(text: object) -> re.Pattern[str]:
     if not isinstance(text, str):
         raise ValueError("must be a regular expression in quotes")
@@ -55,6 +61,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]  # anchored at both ends where it is used
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+ProjectId = Annotated[str, AfterValidator(_project_id)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -104,7 +111,13 @@ class CloudSql(_Section):
             return None
         try:
             url = urlsplit(value)
-            sound = url.scheme in ("http", "https") and url.hostname and url.port != 0
+            sound = (
+                value.isprintable()
+                and " " not in value
+                and url.scheme in ("http", "https")
+                and url.hostname
+                and url.port != 0
+            )
         except ValueError:  # a port that is none
             sound = False
         if not sound or url.query or url.fragment:
@@ -134,7 +147,7 @@ class InstanceSelector(_Section):
 class ProjectTarget(_Section):
     """One project, by its id."""
 
-    project: Text
+    project: ProjectId
     instances: InstanceSelector = InstanceSelector()
 
 

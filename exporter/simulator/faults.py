@@ -9,6 +9,7 @@ from types import MappingProxyType
 from exporter.simulator.api import Answer, RefusalError, Request
 from exporter.simulator.history import Resource
 
+METHODS = ("*", "instances.list", "backupRuns.list", "backupRuns.get", "projects.search")
 HTML = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
 
 
@@ -23,7 +24,7 @@ class Fault:
 
     kind: str
     project: str = "*"
-    method: str = "*"  # instances.list, backupRuns.list, backupRuns.get, projects.search
+    method: str = "*"  # one of METHODS
     times: int | None = None
     seconds: float = 0
     region: str = "europe-west4"
@@ -31,6 +32,12 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"unknown fault {self.kind!r}; known are {', '.join(KINDS)}")
+        if self.method not in METHODS:
+            raise ValueError(f"unknown method {self.method!r}; known are {', '.join(METHODS)}")
+        if not isinstance(self.seconds, int | float) or self.seconds < 0:
+            raise ValueError("seconds must be a number from 0 on")
+        if self.times is not None and (not isinstance(self.times, int) or self.times < 0):
+            raise ValueError("times must be a whole number from 0 on")
 
     def meets(self, request: Request) -> bool:
         """Whether the request is one it is meant for."""

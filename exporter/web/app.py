@@ -34,7 +34,12 @@ def application(exporter: Exporter, *, lifecycle: bool = False) -> Starlette:
     def status_page(_request: Request) -> Response:
         view = exporter.view()
         text = page.render(
-            view=view, rows=report.rows(view), totals=report.totals(view), format_duration=format_duration
+            view=view,
+            oldest=min((status.last_success for status in view.projects if status.last_success), default=None),
+            rows=report.rows(view),
+            totals=report.totals(view),
+            troubles=report.troubles(view),
+            format_duration=format_duration,
         )
         return HTMLResponse(text, headers=_NO_SCRIPTS)
 
