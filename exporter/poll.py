@@ -60,7 +60,8 @@ class Poller:
         self._stop = outside.stop
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._pending: set[str] = set()  # jobs waiting or under way
-        self._asked: Targeted = {}  # projects that this poller has polled, with the selectors of the last poll
+        self._asked: Targeted = {}  # projects that polls were begun of, with the selectors of the last one
+        self._tried: set[str] = set()  # jobs that came to an end, well or badly
         self._unreadable: set[tuple[str, str, str]] = set()  # project, kind, field: said once
         self._searched: dict[str, float] = {}  # when, on the monotonic clock
         self._lock = threading.Condition()
@@ -86,7 +87,7 @@ class Poller:
         with self._lock:
             while self._pending:
                 self._lock.wait(timeout=0.1)
-                progress(len(self._asked), len(self._asked.keys() | self._pending))
+                progress(len(self._tried), len(self._tried | self._pending))
         return self.stop()
 
     @property
@@ -94,7 +95,7 @@ class Poller:
         """Facts are there to serve, of one project at least, and every project was polled or has kept ones."""
         with self._lock:
             known = {name for name, status in self.snapshot.projects.items() if status.scan}
-            return bool(known) and self._targeted().keys() <= known | self._asked.keys()
+            return bool(known) and self._targeted().keys() <= known | self._tried
 
     def healthy(self) -> bool:
         """The beat goes on, and polls under way show signs of life."""
@@ -171,10 +172,14 @@ class Poller:
             except queue.Empty:
                 continue
             self._signs_of_life[worker] = time.monotonic()
-            job()
+            try:
+                job()
+            except Exception:  # what was read could not be kept: the last facts grow old, and the worker goes on
+                log.exception("a fault of the exporter; please report it", extra={"job": key})
             self._signs_of_life.pop(worker, None)
             with self._lock:
                 self._pending.discard(key)
+                self._tried.add(key)
                 for project, selectors in self._targeted().items():
                     if self._asked.get(project) != selectors:  # a search has just found it, or changed what to read
                         self._submit(project, partial(self._poll, project))
@@ -183,9 +188,11 @@ class Poller:
     def _poll(self, project: str) -> None:
         with self._lock:
             selectors = self._targeted().get(project, ())
+            full = self._asked.get(project) != selectors
+            self._asked[project] = selectors
             before = self.snapshot.projects.get(project) or ProjectStatus(project)
         began = time.monotonic()
-        outcome = _attempted(lambda: self._scan(project, selectors, before.scan))
+        outcome = _attempted(lambda: self._scan(project, selectors, before.scan, full=full))
         duration = timedelta(seconds=time.monotonic() - began)
         if not self._wanted(project):
             return
@@ -197,7 +204,6 @@ class Poller:
         with self._lock:
             if self._wanted(project):
                 self.snapshot = self.snapshot.with_project(after)
-                self._asked[project] = selectors
         _log_change(before, after)
 
     def _wanted(self, project: str) -> bool:
@@ -205,7 +211,7 @@ class Poller:
         with self._lock:
             return not self._stop.is_set() and project in self._targeted()
 
-    def _scan(self, project: str, selectors: Selectors, before: ProjectScan | None) -> ProjectScan:
+    def _scan(self, project: str, selectors: Selectors, before: ProjectScan | None, *, full: bool) -> ProjectScan:
         def selects(instance: Instance) -> bool:
             return any(selector.selects(instance) for selector in selectors)
 
@@ -218,7 +224,7 @@ class Poller:
 
         rules = Rules(selects, self._outside.codes, unreadable, self._config.poll.full_listing_every)
         source, now = self._patient_source(), self._outside.clock()
-        return scan(source, project, now, rules, before, full=self._asked.get(project) != selectors)
+        return scan(source, project, now, rules, before, full=full)
 
     def _patient_source(self) -> Source:
         """A source that gives up when the next poll would be due."""

@@ -9,10 +9,10 @@ import pytest
 
 from exporter.assess import Protection
 from exporter.config import Config
-from exporter.ledger import MemoryLedger
+from exporter.ledger import Ledger, MemoryLedger
 from exporter.model import PollResult
 from exporter.poll import Outside, Poller, beat
-from exporter.scan import CodeLabels, Page, SourceError
+from exporter.scan import CodeLabels, Page, ProjectScan, SourceError
 from exporter.simulator import WORLDS, SimulatedClock, World
 from exporter.snapshot import ProjectStatus, Snapshot
 from exporter.view import View, view
@@ -49,10 +49,9 @@ def source() -> Moody:
     return Moody(world(WORLDS["demo"]()))
 
 
-def poller(source: Moody, settings: Config) -> Poller:
-    outside = Outside(
-        lambda _until: source, source.world.clock, MemoryLedger(), CodeLabels(), lambda _kind: None, threading.Event()
-    )
+def poller(source: Moody, settings: Config, ledger: Ledger | None = None) -> Poller:
+    kept, clock = ledger or MemoryLedger(), source.world.clock
+    outside = Outside(lambda _until: source, clock, kept, CodeLabels(), lambda _kind: None, threading.Event())
     return Poller(settings, outside, Snapshot())
 
 
@@ -272,3 +271,17 @@ def test_kept_facts_are_ready_at_once_and_outlive_a_search_that_fails(source: Mo
     source.moods["state:ACTIVE"] = FORBIDDEN
     restarted.poll_once()
     assert restarted.snapshot.projects["museum"].up
+
+
+def test_a_fault_while_facts_are_kept_ends_neither_the_worker_nor_the_wait(source: Moody) -> None:
+    """Every save fails in a way nobody thought of; polls go on, and none is asked for twice at once."""
+
+    class Broken(MemoryLedger):
+        def save(self, project: str, scan: ProjectScan) -> None:
+            raise ZeroDivisionError(project, scan)
+
+    settings = config(projects=("museum", "shop-prod"), poll={"concurrency": 1})
+    told = poller(source, settings, Broken())
+    told.poll_once()
+    assert told.snapshot.projects == {}
+    assert source.requests.count("/v1/projects/museum/instances") == 1
