@@ -97,9 +97,8 @@ class CloudSqlApi:
         plain.status, code = 0, ""
         try:
             body = request.execute(http=http, num_retries=0)
-            kind = body.get("kind") if isinstance(body, dict) else None
-            if not isinstance(body, dict) or kind not in (None, _KINDS.get(method)):
-                raise _UnexpectedBodyError(f"the body is not the JSON object asked for but {str(kind or body)[:60]!r}")
+            if not isinstance(body, dict) or _is_of_another_kind(method, body):
+                raise _UnexpectedBodyError(f"the body is not the JSON object asked for but {str(body)[:60]!r}")
         except _FOREIGN_ERRORS as error:
             failure = _source_error(method, subject, error, plain.status)
             code = "" if plain.status >= 300 else failure.result.value
@@ -300,6 +299,11 @@ def _credentials_advice(wanted: Credentials, error: Exception) -> str:
         "no application default credentials were found; run `gcloud auth application-default login`, attach a "
         "service account to this workload, or set cloudsql.credentials to {file: key.json}"
     )
+
+
+def _is_of_another_kind(method: str, body: dict[str, object]) -> bool:
+    """Whether an object without items says itself that it is no empty list of what was asked for."""
+    return "items" not in body and body.get("kind", _KINDS.get(method)) != _KINDS.get(method)
 
 
 def _objects(body: dict[str, object], key: str, asked: str) -> list[object]:

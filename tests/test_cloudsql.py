@@ -107,7 +107,7 @@ def test_an_instance_deleted_between_the_listings_has_no_runs(simulator: Simulat
         ("cut", PollResult.BAD_RESPONSE, "cut short"),
         ("reset", PollResult.UNREACHABLE, "cannot be reached"),
         ("html", PollResult.BAD_RESPONSE, "not the JSON asked for"),
-        ("wrong-json", PollResult.BAD_RESPONSE, "sql#somethingElse"),
+        ("wrong-json", PollResult.BAD_RESPONSE, "items in an answer about museum is not a list"),
     ],
 )
 def test_each_fault_is_one_of_our_words_and_says_what_to_do(
@@ -243,6 +243,7 @@ class Canned(BaseHTTPRequestHandler):
         (200, b"null", PollResult.BAD_RESPONSE),
         (200, b"[" * 100_000, PollResult.BAD_RESPONSE),
         (200, b'{"items": {}}', PollResult.BAD_RESPONSE),
+        (200, b'{"kind": "sql#operation"}', PollResult.BAD_RESPONSE),
         (302, b"", PollResult.BAD_RESPONSE),
     ],
 )
