@@ -172,7 +172,7 @@ class SqliteLedger:
 
         def write(connection: sqlite3.Connection) -> None:
             for table in ("record", "project"):
-                connection.executemany(f"DELETE FROM {table} WHERE project = ?", ((p,) for p in old))  # noqa: S608
+                connection.executemany(f"DELETE FROM {table} WHERE project = ?", ((p,) for p in old))  # noqa: S608 (two fixed words)
 
         if self._written(write):
             for project in old:
