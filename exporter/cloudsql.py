@@ -32,7 +32,7 @@ from exporter.scan import UNNAMED_REGION, Page, SourceError
 SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)  # there is no read-only scope; IAM narrows it
 PAGE_SIZE = 1000
 NEWEST_PAGE_SIZE = 100
-MOST_PAGES = 10_000  # ten million runs
+MOST_PAGES = 1000  # a million runs
 INSTANCE_FIELDS = (
     "kind,items(name,region,state,instanceType,databaseVersion,createTime,"
     "settings(activationPolicy,edition,availabilityType,userLabels,backupConfiguration)),"
@@ -319,7 +319,8 @@ def _objects(body: dict[str, object], key: str, asked: str) -> list[object]:
 def _unreachable(body: dict[str, object], project: str) -> Iterator[str]:
     for warning in _objects(body, "warnings", project):
         if isinstance(warning, dict) and warning.get("code") == "REGION_UNREACHABLE":
-            yield str(warning.get("region") or UNNAMED_REGION)
+            region = warning.get("region")
+            yield region if isinstance(region, str) and region.isprintable() and region else UNNAMED_REGION
 
 
 def _source_error(method: str, subject: str, error: BaseException, status: int) -> SourceError:

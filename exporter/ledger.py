@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from exporter.history import history
 from exporter.model import BackupRun, Instance
@@ -27,6 +27,16 @@ log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x43534245  # "CSBE", so that a foreign file is known
 VERSION = 1
+_SOUND = {  # what SQLite says where the file itself may be sound
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
 FILE, LOCK = "ledger.sqlite3", "lock"
 SCHEMA = f"""
 BEGIN IMMEDIATE;
@@ -54,6 +64,9 @@ class Ledger(Protocol):
     def load(self) -> Mapping[str, ProjectScan]:
         """The scans kept from before, by project."""
 
+    def kept(self, project: str) -> ProjectScan | None:
+        """The scan kept of a project, which may not have been targeted for a while."""
+
     def save(self, project: str, scan: ProjectScan) -> None:
         """Keep a scan in place of the project's last one. Trouble is logged, and shown by `persistent`."""
 
@@ -62,19 +75,29 @@ class Ledger(Protocol):
 
 
 class MemoryLedger:
-    """Keeps nothing: facts and counters live as long as the process."""
+    """Facts and counters live as long as the process."""
 
     persistent = False
+
+    def __init__(self) -> None:
+        self._saved: dict[str, ProjectScan] = {}
 
     def load(self) -> Mapping[str, ProjectScan]:
         """Nothing is kept from before."""
         return {}
 
+    def kept(self, project: str) -> ProjectScan | None:
+        """The scan kept of a project."""
+        return self._saved.get(project)
+
     def save(self, project: str, scan: ProjectScan) -> None:
-        """The poller's snapshot is all there is."""
+        """Keep it, as long as the process lives."""
+        self._saved[project] = scan
 
     def forget(self, targeted: Collection[str], now: datetime) -> None:
-        """Nothing to let go of."""
+        """Let go of what nobody asked for any more for a week."""
+        for project in _forgotten(self._saved, targeted, now):
+            del self._saved[project]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +128,18 @@ def open_ledger(folder: Path | None) -> Ledger:
             undo.callback(os.close, lock)
             connection = _connected(file)
             undo.callback(connection.close)
-            ledger = SqliteLedger(connection, lock)
+            ledger = SqliteLedger(file, connection, lock)
             ledger.load()
-        except (sqlite3.OperationalError, OSError) as error:  # locked, read-only, no space: the file may be sound
+        except OSError as error:
             _complain(folder, f"cannot be used: {error}")
         except _ForeignError as error:
             _complain(folder, f"cannot be used: {error}; move it away, or name another folder in state.path")
-        except (sqlite3.DatabaseError, ValidationError) as error:
+        except (sqlite3.DatabaseError, ValueError) as error:  # a row that does not fit is a ValueError
             undo.close()
-            _complain(folder, f"is damaged ({_first_line(error)}) and was set aside as {_set_aside(file)}")
+            if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF in _SOUND:
+                _complain(folder, f"cannot be used: {error}")
+            else:
+                _complain(folder, f"is damaged ({_first_line(error)}) and {_set_aside(file)}")
         else:
             undo.pop_all()
             return ledger
@@ -123,8 +149,8 @@ def open_ledger(folder: Path | None) -> Ledger:
 class SqliteLedger:
     """A ledger in an SQLite file. Safe to share between threads."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: int) -> None:
-        self._connection, self._folder_lock = connection, lock
+    def __init__(self, file: Path, connection: sqlite3.Connection, lock: int) -> None:
+        self._file, self._connection, self._folder_lock = file, connection, lock
         self._lock = threading.Lock()
         self._saved: dict[str, ProjectScan] = {}
         self.persistent = True
@@ -143,6 +169,10 @@ class SqliteLedger:
             for project, body in self._connection.execute("SELECT project, scan FROM project"):
                 self._saved[project] = _whole(_SCAN.validate_json(body), rows.get(project, {}))
         return dict(self._saved)
+
+    def kept(self, project: str) -> ProjectScan | None:
+        """The scan kept of a project."""
+        return self._saved.get(project)
 
     def save(self, project: str, scan: ProjectScan) -> None:
         """Write what differs from what is kept, all or nothing."""
@@ -166,7 +196,7 @@ class SqliteLedger:
 
     def forget(self, targeted: Collection[str], now: datetime) -> None:
         """Delete what nobody asked for any more for a week."""
-        old = [p for p, scan in self._saved.items() if p not in targeted and now - scan.taken > FORGET_AFTER]
+        old = _forgotten(self._saved, targeted, now)
         if not old:
             return
 
@@ -188,10 +218,18 @@ class SqliteLedger:
                     log.error("state cannot be kept: %s; counters go on in memory until it can", error)
                 self.persistent = False
                 return False
-            if not self.persistent:
-                log.info("state is kept again")
-            self.persistent = True
+            there = self._file.exists()
+            if there != self.persistent:
+                log.log(*((logging.INFO, "state is kept again") if there else (logging.ERROR, _GONE)))
+            self.persistent = there
             return True
+
+
+def _forgotten(saved: Mapping[str, ProjectScan], targeted: Collection[str], now: datetime) -> list[str]:
+    return [p for p, scan in saved.items() if p not in targeted and now - scan.taken > FORGET_AFTER]
+
+
+_GONE = "the state file was removed: what is counted from now on is lost at the next start, which makes a new one"
 
 
 class _ForeignError(Exception):
@@ -210,6 +248,9 @@ def _connected(file: Path) -> sqlite3.Connection:
             raise _ForeignError(f"{file} is not a ledger of this exporter")
         if version != VERSION:
             raise _ForeignError(f"{file} is of version {version}, this release reads version {VERSION}")
+        (checked,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if checked != "ok":
+            raise ValueError(checked)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         with _transaction(connection):
@@ -270,16 +311,19 @@ def _changes(before: ProjectScan | None, scan: ProjectScan) -> tuple[dict[str, _
 
 
 def _set_aside(file: Path) -> str:
-    """Move a damaged file, and what SQLite keeps beside it, out of the way; the name it has now."""
+    """Move a damaged file, and what SQLite keeps beside it, out of the way; says what became of it."""
     for number in range(1000):
         aside = file.with_name(f"{file.name}.damaged-{number}")
         if not aside.exists():
             break
-    for suffix in ("", "-wal", "-shm"):
-        part = Path(f"{file}{suffix}")
-        if part.exists():
-            part.rename(f"{aside}{suffix}")
-    return aside.name
+    try:
+        for suffix in ("", "-wal", "-shm"):
+            part = Path(f"{file}{suffix}")
+            if part.exists():
+                part.rename(f"{aside}{suffix}")
+    except OSError as error:
+        return f"cannot be set aside: {error}"
+    return f"was set aside as {aside.name}"
 
 
 def _complain(folder: Path, text: str) -> None:

@@ -73,7 +73,7 @@ class Manners:
             except SourceError as error:
                 if error.result is PollResult.QUOTA:
                     self._pacer.slower()
-                pause = error.retry_after if error.retry_after is not None else _backoff(attempt)
+                pause = max(error.retry_after or 0, _backoff(attempt))
                 if error.result not in PASSING or error.refused or attempt == ATTEMPTS:
                     raise
                 if time.monotonic() + pause >= until:

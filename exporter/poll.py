@@ -64,6 +64,8 @@ class Poller:
         self._tried: set[str] = set()  # jobs that came to an end, well or badly
         self._unreadable: set[tuple[str, str, str]] = set()  # project, kind, field: said once
         self._searched: dict[str, float] = {}  # when, on the monotonic clock
+        self._answered = {query for query, status in snapshot.searches.items() if status.up or status.projects}
+        self._was_ready = any(status.scan for status in snapshot.projects.values())
         self._lock = threading.Condition()
         self._signs_of_life: dict[str, float] = {}
 
@@ -92,10 +94,11 @@ class Poller:
 
     @property
     def ready(self) -> bool:
-        """Facts are there to serve, of one project at least, and every project was polled or has kept ones."""
+        """Facts are there to serve: kept ones, or from a first poll of every project; once ready, a new one waits."""
         with self._lock:
-            known = {name for name, status in self.snapshot.projects.items() if status.scan}
-            return bool(known) and self._targeted().keys() <= known | self._tried
+            known = any(status.scan for status in self.snapshot.projects.values())
+            self._was_ready = known and (self._was_ready or self._targeted().keys() <= self._tried)
+            return self._was_ready
 
     def healthy(self) -> bool:
         """The beat goes on, and polls under way show signs of life."""
@@ -130,7 +133,7 @@ class Poller:
         queries = {target.search for target in self._config.targets if isinstance(target, SearchTarget)}
         with self._lock:
             targeted = self._targeted()
-            complete = queries <= self.snapshot.searches.keys()  # else a project may yet turn out to be targeted
+            complete = queries <= self._answered  # else a project may yet turn out to be targeted
             if complete:
                 self.snapshot = self.snapshot.only(targeted, queries)
         if complete:
@@ -148,8 +151,9 @@ class Poller:
     def _projects_of(self, target: ProjectTarget | SearchTarget) -> tuple[str, ...]:
         if isinstance(target, ProjectTarget):
             return (target.project,)
-        found = self.snapshot.searches.get(target.search)
-        return found.projects if found else ()
+        if target.search in self._answered:
+            return self.snapshot.searches[target.search].projects
+        return self._kept_projects()
 
     def _search_due(self, target: SearchTarget) -> bool:
         before = self._searched.get(target.search)
@@ -190,7 +194,7 @@ class Poller:
             selectors = self._targeted().get(project, ())
             full = self._asked.get(project) != selectors
             self._asked[project] = selectors
-            before = self.snapshot.projects.get(project) or ProjectStatus(project)
+            before = self.snapshot.projects.get(project) or self._unseen(project)
         began = time.monotonic()
         outcome = _attempted(lambda: self._scan(project, selectors, before.scan, full=full))
         duration = timedelta(seconds=time.monotonic() - began)
@@ -205,6 +209,10 @@ class Poller:
             if self._wanted(project):
                 self.snapshot = self.snapshot.with_project(after)
         _log_change(before, after)
+
+    def _unseen(self, project: str) -> ProjectStatus:
+        """A project that was not targeted just now: what is still kept of it goes on, its counters above all."""
+        return ProjectStatus(project, scan=self._outside.ledger.kept(project))
 
     def _wanted(self, project: str) -> bool:
         """Whether anybody still wants to know."""
@@ -236,9 +244,10 @@ class Poller:
         with self._lock:
             before = self.snapshot.searches.get(target.search)
             if isinstance(found, SourceError):
-                status = SearchStatus(False, before.projects if before else self._kept_projects(), str(found))
+                status = SearchStatus(False, before.projects if before else (), str(found))
             else:
                 status = SearchStatus(True, found)
+                self._answered.add(target.search)
             self.snapshot = self.snapshot.with_search(target.search, status)
         if before is None or before.message != status.message:
             level = logging.INFO if status.up else logging.ERROR
@@ -246,8 +255,12 @@ class Poller:
         self._prune()
 
     def _kept_projects(self) -> tuple[str, ...]:
-        """What searches found before a restart: the projects that are known and that no target names."""
-        return tuple(name for name in self.snapshot.projects if name not in self._targeted())
+        """What a search may have found before a restart: the known projects that nothing else is known to target."""
+        if not self.snapshot.searches and not self._tried:
+            return ()  # no search has been tried yet: it will tell
+        named = {target.project for target in self._config.targets if isinstance(target, ProjectTarget)}
+        found = {name for query in self._answered for name in self.snapshot.searches[query].projects}
+        return tuple(name for name in self.snapshot.projects if name not in named | found)
 
 
 def _attempted(read: Callable[[], T]) -> T | SourceError:
@@ -264,7 +277,7 @@ def _attempted(read: Callable[[], T]) -> T | SourceError:
 def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:
     """Say once, when it changes, how polls of a project end and how its runs are listed."""
     if after.scan and not after.scan.ordered and (before.scan is None or before.scan.ordered):
-        text = "runs are not listed newest first: the project is listed in full at every poll"
+        text = "what is new cannot be told from a part of the listing: the project is listed in full at every poll"
         log.warning(text, extra={"project": after.project})
     if after.unreachable_regions != before.unreachable_regions:
         regions = ", ".join(after.unreachable_regions) or "none"

@@ -16,6 +16,7 @@ from exporter.tally import FORGET_AFTER, Account, first_account, next_account
 
 ALL_INSTANCES = "-"  # the API's wildcard
 UNNAMED_REGION = "unknown"
+MOST_NEWEST_PAGES = 10  # beyond that a full listing, in longer pages, costs less
 CLOCK_SKEW = timedelta(days=1)  # a time further ahead than this is not believed
 
 T = TypeVar("T")
@@ -128,12 +129,14 @@ def scan(
     reader = _Reader(project, now + CLOCK_SKEW, rules)
     instances, regions = reader.instances(source)
     before = previous.records if previous else {}
-    if previous is None or full or _full_is_due(previous, now, rules) or instances.keys() - before.keys():
+    newest = None
+    if previous and not full and not _full_is_due(previous, now, rules, instances):
+        newest = _newest(source, reader, {name: before[name] for name in instances})
+    if previous and newest is not None:
+        runs, ordered, refused, listed_in_full = newest, True, set[str](), previous.listed_in_full
+    else:
         runs, ordered, refused = _full_listing(source, reader, instances)
         listed_in_full = now
-    else:
-        runs, ordered, refused = _newest(source, reader, {name: before[name] for name in instances}), True, set()
-        listed_in_full = previous.listed_in_full
     carried = _carried(previous, instances, regions, refused)
     departed = _departed(previous, {*instances, *carried}, now)
     records = {name: before[name] for name in carried}
@@ -157,6 +160,7 @@ class _Reader:
     def __init__(self, project: str, latest: datetime, rules: Rules) -> None:
         self.project, self._latest, self._rules = project, latest, rules
         self.unreadable = rules.unreadable
+        self.one_by_one = False  # the wildcard was refused
 
     def instances(self, source: Source) -> tuple[dict[str, Instance], set[str]]:
         """The selected instances by name, and the regions out of reach."""
@@ -196,8 +200,11 @@ class _Reader:
             yield parsed.fact
 
 
-def _full_is_due(previous: ProjectScan, now: datetime, rules: Rules) -> bool:
-    return not previous.ordered or abs(now - previous.listed_in_full) >= rules.full_listing_every
+def _full_is_due(previous: ProjectScan, now: datetime, rules: Rules, instances: Mapping[str, Instance]) -> bool:
+    """By the clock, for want of an order to rely on, or because instances are new or back in reach."""
+    known = previous.records.keys() - previous.carried.keys()
+    late = abs(now - previous.listed_in_full) >= rules.full_listing_every
+    return late or not previous.ordered or bool(instances.keys() - known)
 
 
 def _carried(
@@ -262,7 +269,7 @@ def _full_listing(source: Source, reader: _Reader, instances: Mapping[str, Insta
                 last = run.enqueued
             if name in runs:
                 _keep_newer(runs[name], run)
-    return runs, ordered, refused
+    return runs, ordered and not reader.one_by_one, refused
 
 
 def _run_pages(source: Source, reader: _Reader, instances: Mapping[str, Instance], refused: set[str]) -> Iterator[Page]:
@@ -282,6 +289,7 @@ def _run_pages(source: Source, reader: _Reader, instances: Mapping[str, Instance
         yield from () if first is None else (first,)
         yield from wildcard
         return
+    reader.one_by_one = True
     answered = False
     for name in (name for name, instance in instances.items() if instance.can_have_backups):
         try:
@@ -294,23 +302,33 @@ def _run_pages(source: Source, reader: _Reader, instances: Mapping[str, Instance
             refused.add(name)
 
 
-def _newest(source: Source, reader: _Reader, before: Mapping[str, Record]) -> Runs:
-    """The runs known before, brought up to date by the newest pages and by a look at each run in progress below."""
+def _newest(source: Source, reader: _Reader, before: Mapping[str, Record]) -> Runs | None:
+    """The runs known before, brought up to date by the newest pages and by a look at each run in progress below.
+
+    None where that cannot be done, or not cheaply: then the listing is to be read in full.
+    """
     known: Runs = {name: {run.id: run for run in record.history.runs} for name, record in before.items()}
     fresh: Runs = {name: {} for name in before}
-    for page in source.backup_runs(reader.project, ALL_INSTANCES, newest=True) if before else ():
-        familiar = news = False
-        for name, run in reader.runs(page.items):
-            if name in fresh:
-                _keep_newer(fresh[name], run)
-                familiar, news = (True, news) if known[name].get(run.id) == run else (familiar, True)
-        if familiar and not news:
+    if before and not any(known.values()):
+        return None
+    for number, page in enumerate(source.backup_runs(reader.project, ALL_INSTANCES, newest=True) if before else ()):
+        listed = [(name, run) for name, run in reader.runs(page.items) if name in fresh]
+        for name, run in listed:
+            _keep_newer(fresh[name], run)
+        if listed and all(known[name].get(run.id) == fresh[name][run.id] for name, run in listed):
             break  # newest first: what follows is older than what is known already
+        if number + 1 >= MOST_NEWEST_PAGES:
+            return None
     for name, runs in known.items():
         deeper = [run.id for run in runs.values() if run.status.in_progress and run.id not in fresh[name]]
         for run_id in deeper:
+            try:
+                item = source.backup_run(reader.project, name, run_id)
+            except SourceError as error:
+                if error.refused:  # the permission for it is optional
+                    return None
+                raise
             del runs[run_id]
-            item = source.backup_run(reader.project, name, run_id)
             fresh[name] |= {run.id: run for _, run in reader.runs([] if item is None else [item])}
         runs.update(fresh[name])
     return known

@@ -34,6 +34,7 @@ class Exporter:
         self._meters = Meters(process=process_metrics)
         self._codes = CodeLabels()
         self.config = read_config()
+        self._pacer = Pacer(self.config.cloudsql.requests_per_minute)
         self._ledger = open_ledger(self.config.state.path)
         self._reloading = threading.Lock()
         self._poller = Poller(self.config, self._connected(self.config), self._kept())
@@ -110,7 +111,9 @@ class Exporter:
             self._poller.alive()
 
         stop = threading.Event()
-        manners = Manners(Pacer(config.cloudsql.requests_per_minute), stop, self._meters.retry)
+        if config.cloudsql.requests_per_minute != self.config.cloudsql.requests_per_minute:
+            self._pacer = Pacer(config.cloudsql.requests_per_minute)
+        manners = Manners(self._pacer, stop, self._meters.retry)
         api = CloudSqlApi(config.cloudsql, config.poll.timeout, manners, observe)
         return Outside(api.until, self._clock, self._ledger, self._codes, self._meters.unreadable, stop)
 

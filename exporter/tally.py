@@ -64,7 +64,7 @@ def next_account(account: Account, runs: Iterable[BackupRun], now: datetime) -> 
     """The account after a look at all runs that the API lists now; the same object where nothing is new."""
     listed = {run.id: run for run in runs}
     missing = account.outcomes.keys() - listed.keys()
-    after = account
+    after = account if account.opened <= now else replace(account, opened=now)  # the clock was ahead
     for run in listed.values():
         after = _with_run(after, run)
     if missing != account.left.keys():
@@ -120,7 +120,7 @@ def _without_forgotten(account: Account, now: datetime) -> Account:
         account,
         outcomes={run_id: known for run_id, known in account.outcomes.items() if run_id not in old},
         left={run_id: at for run_id, at in account.left.items() if run_id not in old},
-        forgotten=max([moment for moment in (account.forgotten, *map(_opened, old)) if moment]),
+        forgotten=min(now, max(moment for moment in (account.forgotten, *map(_opened, old)) if moment)),
     )
 
 

@@ -165,7 +165,7 @@ def test_listings_out_of_order_change_nothing_but_how_much_is_read(
     scan = setup.exporter.snapshot.projects[TROUBLED].scan
     assert scan is not None
     assert not scan.ordered
-    assert caplog.text.count("runs are not listed newest first") == 1
+    assert caplog.text.count("the project is listed in full at every poll") == 1
 
 
 def test_without_the_wildcard_a_project_is_read_all_the_same(setup: Setup) -> None:

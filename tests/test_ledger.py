@@ -221,3 +221,20 @@ def test_without_a_folder_nothing_is_kept() -> None:
     ledger.forget((), datetime.now(NOW.tzinfo))
     assert isinstance(ledger, MemoryLedger)
     assert (ledger.load(), ledger.persistent) == ({}, False)
+
+
+def test_a_file_that_is_removed_while_it_is_used_is_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = opened(folder)
+    ledger.save("museum", scanned())
+    for file in folder.iterdir():
+        file.unlink()
+    ledger.save("museum", scanned())
+    assert not ledger.persistent
+    assert "the state file was removed" in caplog.text
+
+
+def test_what_is_kept_of_a_project_can_be_had_again(folder: Path) -> None:
+    for ledger in (opened(folder), open_ledger(None)):
+        scan = scanned()
+        ledger.save("museum", scan)
+        assert (ledger.kept("museum"), ledger.kept("other")) == (scan, None)

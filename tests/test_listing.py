@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,8 +10,8 @@ import pytest
 from exporter.cloudsql import CloudSqlApi
 from exporter.config import CloudSql
 from exporter.manners import Manners, Pacer
-from exporter.model import BackupRun, RunStatus
-from exporter.scan import Page, ProjectScan, scan
+from exporter.model import BackupRun, PollResult, RunStatus
+from exporter.scan import Page, ProjectScan, SourceError, scan
 from exporter.simulator import WORLDS, SimulatedClock, Simulator, World
 from exporter.simulator.history import MISSED, Attempt, Run
 from exporter.simulator.scenarios import SCENARIOS, Scenario
@@ -203,3 +204,76 @@ def test_a_quiet_poll_of_two_hundred_projects_is_two_requests_a_project_over_htt
     for requests in (first, second):
         assert len(requests) == len(set(requests)) == 400
         assert sum("/instances/-/backupRuns" in path for path in requests) == 200
+
+
+class Refusing(WorldSource):
+    """Single runs may not be looked at; the permission for that is optional."""
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        raise SourceError(PollResult.FORBIDDEN, f"{project} {instance} {run_id}", refused=True)
+
+
+def test_without_the_permission_to_look_at_single_runs_the_listing_is_read_in_full(museum: World) -> None:
+    source = Refusing(museum)
+    first = read(source)
+    later(museum, HOUR)
+    second = read(source, first)
+    assert second.listed_in_full == NOW + HOUR
+    assert second.records == read(WorldSource(museum), first, full=True).records
+
+
+class OneByOne(WorldSource):
+    """The wildcard is refused."""
+
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        if instance == "-":
+            raise SourceError(PollResult.FORBIDDEN, "no wildcard", refused=True)
+        yield from super().backup_runs(project, instance, newest=newest)
+
+
+def test_where_the_wildcard_is_refused_every_poll_is_one_by_one_also_with_a_single_instance() -> None:
+    source = OneByOne(world({"museum": Project({"healthy": SCENARIOS["healthy"]})}))
+    first = read(source)
+    second = read(source, first)
+    assert (first.ordered, second.records["healthy"]) == (False, first.records["healthy"])
+
+
+def test_an_instance_that_is_refused_alone_keeps_its_facts_and_is_carried() -> None:
+    class Picky(OneByOne):
+        def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+            if instance == "idle" and self.refuse:
+                raise SourceError(PollResult.NOT_FOUND, "gone", refused=True)
+            yield from super().backup_runs(project, instance, newest=newest)
+
+        refuse = False
+
+    asked = world({"museum": Project({name: SCENARIOS[name] for name in ("healthy", "idle")})})
+    source = Picky(asked)
+    first = read(source)
+    source.refuse = True
+    later(asked, HOUR)
+    second = read(source, first)
+    assert second.records["idle"] is first.records["idle"]
+    assert second.carried == {"idle": NOW}
+
+
+def test_instances_back_in_reach_are_read_in_full(museum: World) -> None:
+    source = WorldSource(museum)
+    first = read(source)
+    later(museum, MINUTE)
+    hidden = replace(first, carried={"failing": NOW})
+    assert read(source, hidden).listed_in_full == NOW + MINUTE
+    assert read(source, first).listed_in_full == NOW
+
+
+def test_a_quiet_poll_that_finds_nothing_familiar_is_read_in_full_after_ten_pages() -> None:
+    """The only instance that is watched has its runs far below those of the others."""
+    busy = {f"busy-{number}": SCENARIOS["healthy"] for number in range(9)}
+    quiet = Scenario("quiet", "its window opened last", opened_ago=23 * HOUR)
+    asked = world({"museum": Project({**busy, "quiet": quiet})})
+    source = WorldSource(asked)
+    chosen = rules(selects=lambda instance: instance.id.name == "quiet")
+    first = scan(source, "museum", NOW, chosen, None)
+    source.requests.clear()
+    scan(source, "museum", NOW + MINUTE, chosen, first)
+    assert listed(source) <= 11

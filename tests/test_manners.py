@@ -114,6 +114,12 @@ def test_nobody_waits_beyond_the_polls_time(time: Time) -> None:
     assert retried == []
 
 
+def test_a_retry_after_of_nothing_is_no_leave_to_press_on(time: Time) -> None:
+    polite, _ = manners(time)
+    polite.ask("m", answering(0.0, "fine"), until=9e9)
+    assert 0.75 in time.waits
+
+
 def test_the_last_of_four_attempts_is_the_last(time: Time) -> None:
     polite, retried = manners(time)
     with pytest.raises(SourceError):

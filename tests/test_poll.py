@@ -285,3 +285,29 @@ def test_a_fault_while_facts_are_kept_ends_neither_the_worker_nor_the_wait(sourc
     told.poll_once()
     assert told.snapshot.projects == {}
     assert source.requests.count("/v1/projects/museum/instances") == 1
+
+
+def test_a_project_that_is_targeted_again_goes_on_counting_where_it_was(source: Moody) -> None:
+    ledger = MemoryLedger()
+    both, other = BOTH, config(projects=("shop-prod",))
+    assert isinstance(source.world.clock, SimulatedClock)
+    first = poller(source, both, ledger)
+    before = first.poll_once()
+    without = Poller(other, first._outside, before)
+    without._stop.clear()
+    assert "museum" not in without.poll_once().projects
+    source.world.clock.advance(3 * HOUR)
+    without._stop.clear()
+    again = Poller(both, first._outside, without.snapshot).poll_once().projects["museum"].scan
+    assert again is not None
+    assert again.records["running"].account.ended == {"AUTOMATED": {"SUCCESSFUL": 1}}
+
+
+def test_once_ready_a_new_project_that_hangs_does_not_make_it_unready(source: Moody) -> None:
+    known = polled(source, config(projects=("museum",))).snapshot
+    source.moods["shop-prod"] = threading.Event()
+    reloaded = poller(source, BOTH)
+    reloaded = Poller(BOTH, reloaded._outside, known)
+    reloaded.start()
+    assert reloaded.ready
+    reloaded.stop()
