@@ -66,7 +66,7 @@ def test_a_project_is_read_with_one_request_for_instances_and_one_for_all_runs(s
 
 
 def test_every_page_is_read(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.cloudsql.PAGE_SIZE", 7)
+    monkeypatch.setattr("exporter.cloudsql.api.PAGE_SIZE", 7)
     assert read(api(simulator), "museum") == read(WorldSource(simulator.world), "museum")
     assert len(simulator.requests) > 20
 
@@ -128,7 +128,7 @@ def test_a_refused_listing_of_runs_names_its_permission(simulator: Simulator) ->
 def test_an_expired_page_token_is_an_error_and_no_shorter_listing(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.cloudsql.PAGE_SIZE", 7)
+    monkeypatch.setattr("exporter.cloudsql.api.PAGE_SIZE", 7)
     simulator.faults.add(Fault("expired-token"))
     with pytest.raises(SourceError, match="token has expired"):
         read(api(simulator), "museum")
@@ -264,32 +264,43 @@ def test_an_odd_body_is_one_of_our_words_too(status: int, body: bytes, result: P
         assert codes == [str(status)]
 
 
-class Trickling(BaseHTTPRequestHandler):
+class TricklingBody(Canned):
     """Sends a byte every 50 ms, for a minute."""
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Length", "1200")
         self.end_headers()
+        self.trickle(b" ")
+
+    def trickle(self, piece: bytes) -> None:
         with contextlib.suppress(OSError):
             for _ in range(1200):
-                self.wfile.write(b" ")
+                self.wfile.write(piece)
                 threading.Event().wait(0.05)
 
-    def log_message(self, *_args: object) -> None:
-        """Say nothing."""
+
+class TricklingHead(TricklingBody):
+    """The same, before the headers are at an end."""
+
+    def do_GET(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Header: ")
+        self.trickle(b"x")
 
 
-def test_a_body_that_trickles_in_is_given_up_in_time(simulator: Simulator) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Trickling) as server:
+@pytest.mark.parametrize("handler", [TricklingBody, TricklingHead])
+def test_an_answer_that_trickles_in_is_given_up_in_time(simulator: Simulator, handler: type[Canned]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads, server.block_on_close = True, False
-        threading.Thread(target=server.handle_request, daemon=True).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         source = api(simulator, timedelta(seconds=0.5), endpoint=f"http://127.0.0.1:{server.server_port}/")
         began = time.monotonic()
         with pytest.raises(SourceError) as caught:
             list(source.instances("museum"))
+        took = time.monotonic() - began
+        server.shutdown()
     assert caught.value.result is PollResult.TIMEOUT
-    assert time.monotonic() - began < 10
+    assert took < 10
 
 
 def test_a_number_of_absurd_length_spoils_only_its_own_field(simulator: Simulator) -> None:

@@ -178,7 +178,7 @@ def test_without_the_wildcard_a_project_is_read_all_the_same(setup: Setup) -> No
 def test_an_expired_page_token_fails_the_poll_and_keeps_the_facts(
     setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exporter.cloudsql.PAGE_SIZE", 3)
+    monkeypatch.setattr("exporter.cloudsql.api.PAGE_SIZE", 3)
     setup.simulator.faults.add(Fault("expired-token", project=TROUBLED))
     assert waiting(lambda: setup.polls(TROUBLED, "bad_response") >= 1)
     assert setup.states(TROUBLED) == WELL

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator
 
-from exporter.cloudsql import INSTANCE_FIELDS, RUN_FIELDS, RUNS_FIELDS
+from exporter.cloudsql.api import INSTANCE_FIELDS, RUN_FIELDS, RUNS_FIELDS
 from exporter.simulator import WORLDS, Simulator, World
 from exporter.simulator.api import Request, answer
 from tests.builders import DAY, HOUR, world

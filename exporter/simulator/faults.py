@@ -140,10 +140,14 @@ def _expired_token(_fault: Fault, request: Request, answer: Answer) -> Reply:
     return Reply.of(RefusalError(400, "invalidPageToken", "The page token has expired.").answer)
 
 
+def _items(answer: Answer) -> list[Resource]:
+    items = answer.body.get("items", [])
+    return items if isinstance(items, list) else []
+
+
 def _unordered(_fault: Fault, _request: Request, answer: Answer) -> Reply:
     """The page's items turned about: the oldest first."""
-    items = answer.body.get("items", [])
-    assert isinstance(items, list)  # noqa: S101 (what this package itself put there)
+    items = _items(answer)
     return Reply.of(Answer(200, {**answer.body, "items": items[::-1]} if items else answer.body))
 
 
@@ -151,9 +155,7 @@ def _unreachable_region(fault: Fault, request: Request, answer: Answer) -> Reply
     """Instances of the region are missing, with a warning; their runs are missing without one."""
     lost = request.instances_in(fault.region)
     key = "name" if request.method == "instances.list" else "instance"
-    items = answer.body.get("items", [])
-    assert isinstance(items, list)  # noqa: S101 (what this package itself put there)
-    body: Resource = {**answer.body, "items": [item for item in items if item.get(key) not in lost]}
+    body: Resource = {**answer.body, "items": [item for item in _items(answer) if item.get(key) not in lost]}
     if request.method == "instances.list":
         message = f"The region {fault.region} cannot be reached."
         body["warnings"] = [{"code": "REGION_UNREACHABLE", "region": fault.region, "message": message}]
