@@ -22,6 +22,7 @@ from exporter.model import (
 
 WINDOW = timedelta(hours=4)  # Cloud SQL opens a backup window of four hours once a day
 DAY = timedelta(days=1)
+TICK = timedelta(microseconds=1)
 
 
 class Protection(StrEnum):
@@ -75,13 +76,11 @@ _UNPROTECTING = frozenset({Finding.BACKUPS_DISABLED, Finding.NEVER_SUCCEEDED, Fi
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """The verdict on one instance at one moment, beside the facts it rests on."""
+    """The verdict on one instance, beside the facts it rests on."""
 
     instance: Instance
     history: History
     policy: Policy
-    now: datetime
-    read_at: datetime
     state: Protection
     findings: tuple[Finding, ...]
     exemption: Exemption | None
@@ -135,7 +134,29 @@ def assess(
         state = findings[0].leads_to if findings else Protection.PROTECTED
     awaited = exemption in (None, Exemption.NEW, Exemption.CREATING) and instance.backups.enabled is not False
     due = _next_due(instance, history, now) if awaited else None
-    return Assessment(instance, history, policy, now, freshness.read_at, state, findings, exemption, due)
+    return Assessment(instance, history, policy, state, findings, exemption, due)
+
+
+def holds_through(
+    instance: Instance, history: History, policy: Policy, now: datetime, freshness: Freshness
+) -> datetime:
+    """A moment until which, itself included, `assess` gives the same verdict as now, the facts being the same.
+
+    The verdict may well hold longer: whoever keeps it asks again then.
+    """
+    limits = [
+        now + DAY,
+        freshness.read_at + freshness.stale_after,
+        *(run.began + policy.max_duration for run in history.in_progress),
+    ]
+    if instance.created:
+        limits.append(instance.created + policy.grace)
+    if history.recovery_point:
+        limits += [history.recovery_point + policy.max_age, history.recovery_point + policy.critical_age]
+    if instance.backups.window_start is not None:
+        opened = _last_opening(instance.backups.window_start, now)
+        limits += [boundary - TICK for boundary in (opened + WINDOW, opened + DAY)]
+    return min(limit for limit in limits if limit >= now)
 
 
 def _exemption(case: _Case) -> Exemption | None:
@@ -215,13 +236,11 @@ def _window_missed(case: _Case) -> bool:
         return False
     closed = _last_opening(opens, min(case.now, case.read_at) - WINDOW) + WINDOW
     existed = case.instance.created is None or case.instance.created <= closed - WINDOW
-    automated = (run for run in case.history.runs if run.type is BackupType.AUTOMATED)
-    return existed and not any(closed - DAY <= run.since < closed for run in automated)
+    return existed and not any(run.since < closed for run in case.history.automated_since(closed - DAY))
 
 
 def _stuck(case: _Case) -> bool:
-    running = (run for history in case.history.by_type.values() for run in history.in_progress)
-    return any(case.now - run.began > case.policy.max_duration for run in running)
+    return any(case.now - run.began > case.policy.max_duration for run in case.history.in_progress)
 
 
 def _slow(case: _Case) -> bool:
@@ -274,7 +293,6 @@ def _next_due(instance: Instance, history: History, now: datetime) -> datetime |
     if opens is None:
         return None
     opened = _last_opening(opens, now)
-    automated = (run for run in history.runs if run.type is BackupType.AUTOMATED and opened <= run.since)
-    begun = any(run.status is not RunStatus.ENQUEUED for run in automated)
+    begun = any(run.status is not RunStatus.ENQUEUED for run in history.automated_since(opened))
     still_open = now < opened + WINDOW
     return opened + WINDOW if still_open and not begun else opened + DAY + WINDOW

@@ -13,7 +13,7 @@ from exporter import __version__, commands, logs
 from exporter.cloudsql import CredentialsError
 from exporter.config import ConfigError
 from exporter.ledger import StateInUseError
-from exporter.simulator import KINDS, WORLDS, Fault
+from exporter.simulator import KINDS, Fault, named
 from exporter.web import ListenError, split_address
 
 _DEFAULT_FILE = "the configuration (default: %(default)s)"
@@ -170,7 +170,11 @@ def _log_flags(parser: argparse.ArgumentParser, level: str) -> None:
 
 def _simulation_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--world", choices=sorted(WORLDS), default="demo", help="what to simulate (default: %(default)s)"
+        "--world",
+        type=_world,
+        default="demo",
+        metavar="WORLD",
+        help="what to simulate: demo, healthy, or fleet:INSTANCES:PROJECTS (default: %(default)s)",
     )
     parser.add_argument(
         "--speed",
@@ -193,6 +197,14 @@ def _simulation_flags(parser: argparse.ArgumentParser) -> None:
 def _address(text: str) -> str:
     try:
         split_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _world(text: str) -> str:
+    try:
+        named(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -22,16 +22,17 @@ from exporter import report
 from exporter.assess import Protection
 from exporter.cloudsql import CredentialsError
 from exporter.config import Config, ConfigError, State, load
+from exporter.exposition import TEXT
 from exporter.poll import Clock
-from exporter.render import TEXT
 from exporter.service import Exporter, system_clock
-from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
+from exporter.simulator import Fault, SimulatedClock, Simulator, World, named
 from exporter.view import View
 from exporter.web import ListenError, WebServer, application, split_address
 
 log = logging.getLogger(__name__)
 
 FATAL, BAD_CONFIGURATION, UNREAD = 1, 2, 3
+MANY = 100  # instances: too many to tell the story of each
 COLOURS = {
     Protection.UNPROTECTED: "bold red",
     Protection.UNKNOWN: "magenta",
@@ -70,7 +71,7 @@ def once(options: argparse.Namespace) -> int:
     exporter = Exporter(lambda: config, system_clock, process_metrics=False)
     with _progress() as progress:
         view = exporter.poll_once(progress)
-    exposition = exporter.exposition(TEXT)
+    exposition = b"".join(exporter.exposition(TEXT).parts)
     if options.output in (None, Path("-")):
         sys.stdout.write(exposition.decode())
         sys.stdout.flush()
@@ -101,7 +102,7 @@ def status(options: argparse.Namespace) -> int:
 def demo(options: argparse.Namespace) -> int:
     """Serve what a simulated Cloud SQL shows, by its clock."""
     clock = SimulatedClock(system_clock(), options.speed)
-    world = World(WORLDS[options.world](), clock)
+    world = World(named(options.world), clock)
     with _simulator(world, options.faults) as simulator:
         config = _with_state(_demo_config(simulator.url, options.speed), options.state_path)
 
@@ -119,7 +120,7 @@ def demo(options: argparse.Namespace) -> int:
 
 def simulate(options: argparse.Namespace) -> int:
     """Serve only the simulated Admin API."""
-    world = World(WORLDS[options.world](), SimulatedClock(system_clock(), options.speed))
+    world = World(named(options.world), SimulatedClock(system_clock(), options.speed))
     host, port = split_address(options.listen_address)
     if host not in ("127.0.0.1", "localhost"):
         raise ListenError(
@@ -271,6 +272,10 @@ def _demo_config(endpoint: str, speed: float) -> Config:
 
 
 def _print_world(out: Console, world: World) -> None:
+    instances = sum(len(project.instances) for project in world.projects.values())
+    if instances > MANY:
+        out.print(f"{instances} instances in {_count(len(world.projects), 'project')}")
+        return
     table = Table(box=None, pad_edge=False, show_header=False)
     for project, content in sorted(world.projects.items()):
         if content.refuses:

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -19,14 +19,15 @@ from typing import Protocol
 from pydantic import TypeAdapter
 
 from exporter.history import history
-from exporter.model import BackupRun, Instance
+from exporter.model import Instance
+from exporter.runs import Runs
 from exporter.scan import Departed, ProjectScan, Record
 from exporter.tally import FORGET_AFTER, Account
 
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x43534245  # "CSBE", so that a foreign file is known
-VERSION = 1
+VERSION = 2
 _SOUND = {  # what SQLite says where the file itself may be sound
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -44,7 +45,8 @@ PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
 CREATE TABLE project (project TEXT PRIMARY KEY, taken TEXT NOT NULL, scan BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE record (
-    project TEXT NOT NULL, instance TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (project, instance)
+    project TEXT NOT NULL, instance TEXT NOT NULL, body BLOB NOT NULL, runs BLOB NOT NULL,
+    PRIMARY KEY (project, instance)
 ) WITHOUT ROWID;
 COMMIT;
 """
@@ -101,16 +103,27 @@ class MemoryLedger:
 
 
 @dataclass(frozen=True, slots=True)
+class _Head:
+    """A scan without its instances."""
+
+    taken: datetime
+    listed_in_full: datetime
+    ordered: bool
+    unreachable_regions: tuple[str, ...]
+    carried: dict[str, datetime]
+
+
+@dataclass(frozen=True, slots=True)
 class _Row:
-    """One instance as kept: there now, or departed at a moment with nothing left but its account."""
+    """One instance as kept beside its packed runs: there now, or departed with nothing left but its account."""
 
     account: Account
     instance: Instance | None = None
-    runs: tuple[BackupRun, ...] = ()
+    texts: tuple[str, ...] = ()  # those of the runs
     departed: datetime | None = None
 
 
-_SCAN, _ROW = TypeAdapter(ProjectScan), TypeAdapter(_Row)
+_HEAD, _ROW = TypeAdapter(_Head), TypeAdapter(_Row)
 
 
 def open_ledger(folder: Path | None) -> Ledger:
@@ -163,11 +176,11 @@ class SqliteLedger:
     def load(self) -> Mapping[str, ProjectScan]:
         """The scans kept from before, by project. Raises sqlite3.Error or ValidationError where they are damaged."""
         if not self._saved:
-            rows: dict[str, dict[str, _Row]] = {}
-            for project, name, body in self._connection.execute("SELECT project, instance, body FROM record"):
-                rows.setdefault(project, {})[name] = _ROW.validate_json(body)
+            kept: dict[str, dict[str, Record | Departed]] = {}
+            for project, name, *row in self._connection.execute("SELECT project, instance, body, runs FROM record"):
+                kept.setdefault(project, {})[name] = _kept(*row)
             for project, body in self._connection.execute("SELECT project, scan FROM project"):
-                self._saved[project] = _whole(_SCAN.validate_json(body), rows.get(project, {}))
+                self._saved[project] = _whole(_HEAD.validate_json(body), kept.get(project, {}))
         return dict(self._saved)
 
     def kept(self, project: str) -> ProjectScan | None:
@@ -178,14 +191,16 @@ class SqliteLedger:
         """Write what differs from what is kept, all or nothing."""
         before = self._saved.get(project)
         rows, gone = _changes(before, scan)
-        head = _SCAN.dump_json(replace(scan, records={}, departed={}))
+        head = _HEAD.dump_json(
+            _Head(scan.taken, scan.listed_in_full, scan.ordered, scan.unreachable_regions, dict(scan.carried))
+        )
 
         def write(connection: sqlite3.Connection) -> None:
             statement = "INSERT OR REPLACE INTO project (project, taken, scan) VALUES (?, ?, ?)"
             connection.execute(statement, (project, scan.taken.isoformat(), head))
             connection.executemany(
-                "INSERT OR REPLACE INTO record (project, instance, body) VALUES (?, ?, ?)",
-                ((project, name, _ROW.dump_json(row)) for name, row in rows.items()),
+                "INSERT OR REPLACE INTO record (project, instance, body, runs) VALUES (?, ?, ?, ?)",
+                ((project, name, _ROW.dump_json(row), packed) for name, (row, packed) in rows.items()),
             )
             connection.executemany(
                 "DELETE FROM record WHERE project = ? AND instance = ?", ((project, name) for name in gone)
@@ -285,27 +300,41 @@ def _locked(file: Path) -> int:
     return descriptor
 
 
-def _whole(head: ProjectScan, rows: Mapping[str, _Row]) -> ProjectScan:
+def _kept(body: bytes, packed: bytes) -> Record | Departed:
+    """What a row of the record table says. Raises ValueError where it is damaged."""
+    row = _ROW.validate_json(body)
+    if row.departed:
+        return Departed(row.account, row.departed)
+    if row.instance is None:
+        raise ValueError("a record without its instance")
+    return Record(row.instance, history(Runs.kept(packed, row.texts)), row.account)
+
+
+def _whole(head: _Head, kept: Mapping[str, Record | Departed]) -> ProjectScan:
     """A scan put together from its parts."""
-    return replace(
-        head,
-        records={
-            name: Record(row.instance, history(row.runs), row.account) for name, row in rows.items() if row.instance
-        },
-        departed={name: Departed(row.account, row.departed) for name, row in rows.items() if row.departed},
+    return ProjectScan(
+        taken=head.taken,
+        listed_in_full=head.listed_in_full,
+        ordered=head.ordered,
+        unreachable_regions=head.unreachable_regions,
+        carried=head.carried,
+        records={name: record for name, record in kept.items() if isinstance(record, Record)},
+        departed={name: gone for name, gone in kept.items() if isinstance(gone, Departed)},
     )
 
 
-def _changes(before: ProjectScan | None, scan: ProjectScan) -> tuple[dict[str, _Row], set[str]]:
+def _changes(before: ProjectScan | None, scan: ProjectScan) -> tuple[dict[str, tuple[_Row, bytes]], set[str]]:
     """Rows that are new or not the same object as before, and names of those that go."""
     kept: dict[str, Record | Departed] = {**before.records, **before.departed} if before else {}
     rows = {
-        name: _Row(record.account, record.instance, record.history.runs)
+        name: (_Row(record.account, record.instance, record.history.runs.texts), record.history.runs.packed)
         for name, record in scan.records.items()
         if kept.get(name) is not record
     }
     rows |= {
-        name: _Row(gone.account, departed=gone.at) for name, gone in scan.departed.items() if kept.get(name) is not gone
+        name: (_Row(gone.account, departed=gone.at), b"")
+        for name, gone in scan.departed.items()
+        if kept.get(name) is not gone
     }
     return rows, kept.keys() - scan.records.keys() - scan.departed.keys()
 

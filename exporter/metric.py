@@ -16,10 +16,13 @@ Number = float | int | bool | datetime | timedelta | None
 
 
 class Sample(NamedTuple):
-    """Values of the metric's own labels, a value, and what a summary's sample adds to the metric's name."""
+    """Values of the metric's own labels, a value, and what a summary's sample adds to the metric's name.
+
+    A value that is a moment stands for the time since then, in seconds, whenever somebody looks.
+    """
 
     labels: tuple[str, ...]
-    value: float
+    value: float | datetime
     suffix: str = ""
 
 

@@ -6,8 +6,9 @@ Field meanings: Google's discovery document of sqladmin v1, schemas `DatabaseIns
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Self, cast
 
 
 class Word(StrEnum):
@@ -16,6 +17,12 @@ class Word(StrEnum):
     @classmethod
     def _missing_(cls, _value: object) -> "Word":
         return cls["UNKNOWN"]
+
+    @classmethod
+    def read(cls, text: str | None) -> Self:
+        """As calling the class, several times faster: a full listing reads hundreds of thousands of words."""
+        found = cls._value2member_map_.get(text)
+        return cls["UNKNOWN"] if found is None else cast(Self, found)
 
 
 class RunStatus(Word):
@@ -48,9 +55,10 @@ class RunStatus(Word):
         return self in _DELETED
 
 
-_IN_PROGRESS = frozenset({RunStatus.ENQUEUED, RunStatus.RUNNING})
-_ENDED = frozenset({RunStatus.SUCCESSFUL, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.OVERDUE})
-_DELETED = frozenset({RunStatus.DELETION_PENDING, RunStatus.DELETION_FAILED, RunStatus.DELETED})
+# Tuples: they find a member by identity, a set would have each hashed in Python.
+_IN_PROGRESS = (RunStatus.ENQUEUED, RunStatus.RUNNING)
+_ENDED = (RunStatus.SUCCESSFUL, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.OVERDUE)
+_DELETED = (RunStatus.DELETION_PENDING, RunStatus.DELETION_FAILED, RunStatus.DELETED)
 
 
 class BackupType(Word):
@@ -118,6 +126,15 @@ class BackupTier(Word):
     ENHANCED = "ENHANCED"  # Google Cloud Backup and DR
     ADVANCED = "ADVANCED"  # the deprecated word for ENHANCED
     UNKNOWN = "unknown"
+
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Whole microseconds since 1970."""
+    since = moment - EPOCH
+    return (since.days * 86400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def span(earlier: datetime | None, later: datetime | None) -> timedelta | None:

@@ -31,8 +31,8 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # no time before it can be meant
 MAX_CODE_LENGTH = 100
 MAX_MESSAGE_LENGTH = 500
 _INT64_DIGITS = 19
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
-_HH_MM = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)").fullmatch
+_HH_MM = re.compile(r"([01]\d|2[0-3]):([0-5]\d)").fullmatch
 
 T = TypeVar("T")
 W = TypeVar("W", bound=Word)
@@ -58,13 +58,13 @@ class _Fields:
 
     def text(self, name: str) -> str | None:
         value = self._item.get(name)
-        if value is None or (isinstance(value, str) and _is_utf8(value)):
+        if value is None or (isinstance(value, str) and (value.isascii() or _is_utf8(value))):
             return value or None
         self._note(name)
         return None
 
     def word(self, name: str, vocabulary: type[W]) -> W:
-        return vocabulary(self.text(name) or "")
+        return vocabulary.read(self.text(name))
 
     def flag(self, name: str) -> bool | None:
         value = self._item.get(name)
@@ -90,9 +90,11 @@ class _Fields:
         value = self._item.get(name)
         if value is None:
             return None
-        if isinstance(value, str) and _RFC3339.fullmatch(value):
+        if isinstance(value, str) and _RFC3339(value):
             try:
-                moment = datetime.fromisoformat(value.upper()).astimezone(UTC)
+                moment = datetime.fromisoformat(value.upper())
+                if moment.tzinfo is not UTC:
+                    moment = moment.astimezone(UTC)
             except (ValueError, OverflowError):
                 self._note(name)
                 return None
@@ -106,7 +108,7 @@ class _Fields:
         value = self.text(name)
         if value is None:
             return None
-        if found := _HH_MM.fullmatch(value):
+        if found := _HH_MM(value):
             return timedelta(hours=int(found[1]), minutes=int(found[2]))
         self._note(name)
         return None
@@ -123,6 +125,10 @@ class _Fields:
         inner = self.child(name)
         values = {key: inner.text(key) for key in inner._item if isinstance(key, str) and _is_utf8(key)}
         return {key: value or "" for key, value in values.items()}
+
+    def parsed(self, fact: T) -> "Parsed[T]":
+        """What was read, with the names of what was not."""
+        return Parsed(fact, tuple(dict.fromkeys(self.unreadable)) if self.unreadable else ())
 
     def _note(self, name: str) -> None:
         self.unreadable.append(self._path + name)
@@ -145,7 +151,7 @@ def backup_run(item: object, *, latest: datetime) -> Parsed[tuple[str, BackupRun
         window_start = due
         if fields.text("type") is None:
             backup_type = BackupType.AUTOMATED
-    enqueued, start, end = (fields.moment(key) for key in ("enqueuedTime", "startTime", "endTime"))
+    enqueued, start, end = fields.moment("enqueuedTime"), fields.moment("startTime"), fields.moment("endTime")
     identifier = _identifier(fields)
     since = window_start or enqueued or start or _moment_of(identifier, latest)
     if since is None:
@@ -164,9 +170,10 @@ def backup_run(item: object, *, latest: datetime) -> Parsed[tuple[str, BackupRun
         location=fields.text("location"),
         size_bytes=fields.whole("maxChargeableBytes"),
     )
-    absent = [name for name, word in (("type", backup_type), ("status", status)) if word == "unknown"]
-    fields.unreadable.extend(name for name in absent if fields.text(name) is None)
-    return Parsed((name.rpartition(":")[2], run), tuple(dict.fromkeys(fields.unreadable)))
+    for word, told in (("type", backup_type), ("status", status)):
+        if told == "unknown" and fields.text(word) is None:
+            fields.unreadable.append(word)
+    return fields.parsed((name.rpartition(":")[2], run))
 
 
 def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance]:
@@ -190,7 +197,7 @@ def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance
         user_labels=settings.texts("userLabels"),
         backups=_backup_settings(settings.child("backupConfiguration"), version),
     )
-    return Parsed(fact, tuple(dict.fromkeys(fields.unreadable)))
+    return fields.parsed(fact)
 
 
 def _backup_settings(fields: _Fields, version: str | None) -> BackupSettings:

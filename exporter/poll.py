@@ -40,7 +40,8 @@ class Outside:
     """What a poller needs of the world around it.
 
     `source` makes a Source that is patient until a moment of the monotonic clock; `unreadable` is told the kind of
-    each item that could not be read in whole; `stop` ends polling, and every waiting of the source.
+    each item that could not be read in whole; `published` that there is something new in the snapshot; `stop` ends
+    polling, and every waiting of the source.
     """
 
     source: Callable[[float], Source]
@@ -48,6 +49,7 @@ class Outside:
     ledger: Ledger
     codes: CodeLabels
     unreadable: Callable[[str], None]
+    published: Callable[[], None]
     stop: threading.Event
 
 
@@ -208,6 +210,7 @@ class Poller:
         with self._lock:
             if self._wanted(project):
                 self.snapshot = self.snapshot.with_project(after)
+        self._outside.published()
         _log_change(before, after)
 
     def _unseen(self, project: str) -> ProjectStatus:

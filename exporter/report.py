@@ -21,9 +21,9 @@ WORST_FIRST = (
 Json = dict[str, object]
 
 
-def _age(verdict: Assessment) -> str:
+def _age(verdict: Assessment, now: datetime) -> str:
     point = verdict.history.recovery_point
-    return format_duration(verdict.now - point) if point else "unknown"
+    return format_duration(now - point) if point else "unknown"
 
 
 def _last_error(verdict: Assessment) -> str:
@@ -31,22 +31,22 @@ def _last_error(verdict: Assessment) -> str:
     return next((f": {error.code}" for error in errors if error and error.code), "")
 
 
-_SENTENCES: dict[Finding, Callable[[Assessment], str]] = {
-    Finding.BACKUPS_DISABLED: lambda _: "automated backups are switched off",
-    Finding.NEVER_SUCCEEDED: lambda _: "there is no backup that could be restored",
-    Finding.STALE_CRITICAL: lambda v: (
-        f"a restore would lose {_age(v)}, more than the critical {format_duration(v.policy.critical_age)}"
+_SENTENCES: dict[Finding, Callable[[Assessment, datetime], str]] = {
+    Finding.BACKUPS_DISABLED: lambda _v, _now: "automated backups are switched off",
+    Finding.NEVER_SUCCEEDED: lambda _v, _now: "there is no backup that could be restored",
+    Finding.STALE_CRITICAL: lambda v, now: (
+        f"a restore would lose {_age(v, now)}, more than the critical {format_duration(v.policy.critical_age)}"
     ),
-    Finding.STALE: lambda v: f"a restore would lose {_age(v)}, more than {format_duration(v.policy.max_age)}",
-    Finding.LAST_RUN_FAILED: lambda v: f"the last automated run failed{_last_error(v)}",
-    Finding.OVERDUE: lambda _: "no automated run took place in the last window",
-    Finding.STUCK: lambda v: f"a run has been in progress for more than {format_duration(v.policy.max_duration)}",
-    Finding.SLOW: lambda v: f"the last backup took more than {format_duration(v.policy.max_duration)}",
-    Finding.PITR_DISABLED: lambda _: "point-in-time recovery is off, and the policy requires it",
-    Finding.RETENTION_LOW: lambda v: (
+    Finding.STALE: lambda v, now: f"a restore would lose {_age(v, now)}, more than {format_duration(v.policy.max_age)}",
+    Finding.LAST_RUN_FAILED: lambda v, _now: f"the last automated run failed{_last_error(v)}",
+    Finding.OVERDUE: lambda _v, _now: "no automated run took place in the last window",
+    Finding.STUCK: lambda v, _now: f"a run has been in progress for more than {format_duration(v.policy.max_duration)}",
+    Finding.SLOW: lambda v, _now: f"the last backup took more than {format_duration(v.policy.max_duration)}",
+    Finding.PITR_DISABLED: lambda _v, _now: "point-in-time recovery is off, and the policy requires it",
+    Finding.RETENTION_LOW: lambda v, _now: (
         f"keeps {v.instance.backups.retained_backups} backups, fewer than {v.policy.min_retained}"
     ),
-    Finding.LOCATION_NOT_ALLOWED: lambda v: (
+    Finding.LOCATION_NOT_ALLOWED: lambda v, _now: (
         f"the newest backup lies in {v.history.newest_success and v.history.newest_success.location}"
     ),
 }
@@ -98,22 +98,22 @@ def rows(view: View) -> list[Row]:
             project=verdict.instance.id.project,
             instance=verdict.instance.id.name,
             state=verdict.state,
-            reasons=reasons(verdict),
+            reasons=reasons(verdict, view),
             recovery_point=verdict.history.recovery_point,
-            age=_age(verdict) if verdict.history.recovery_point else "",
+            age=_age(verdict, view.now) if verdict.history.recovery_point else "",
             last_run=_last_run(verdict.history),
         )
         for verdict in ordered
     ]
 
 
-def reasons(verdict: Assessment) -> tuple[str, ...]:
+def reasons(verdict: Assessment, view: View) -> tuple[str, ...]:
     """Why the verdict is what it is, a sentence each; empty where all is well."""
-    said = [_SENTENCES[finding](verdict) for finding in verdict.findings if not _said_worse(verdict, finding)]
+    said = [_SENTENCES[finding](verdict, view.now) for finding in verdict.findings if not _said_worse(verdict, finding)]
     if verdict.exemption:
         said.append(_REASONS[verdict.exemption])
     if verdict.state is Protection.UNKNOWN:
-        age = format_duration(verdict.now - verdict.read_at)
+        age = format_duration(view.now - view.read_at(verdict))
         said.insert(0, f"last read {age} ago, which is longer than poll.stale_after; this is what was known then")
     return tuple(said)
 
@@ -144,18 +144,18 @@ def as_json(view: View) -> Json:
             {"query": query, "up": search.up, "message": search.message, "projects": list(search.projects)}
             for query, search in view.searches
         ],
-        "instances": [_instance_json(verdict) for verdict in view.assessments],
+        "instances": [_instance_json(verdict, view) for verdict in view.assessments],
     }
 
 
-def _instance_json(verdict: Assessment) -> Json:
+def _instance_json(verdict: Assessment, view: View) -> Json:
     return {
         "project_id": verdict.instance.id.project,
         "instance_id": verdict.instance.id.name,
         "state": verdict.state,
         "findings": list(verdict.findings),
         "exempt": verdict.exemption,
-        "reasons": list(reasons(verdict)),
+        "reasons": list(reasons(verdict, view)),
         "recovery_point": _moment(verdict.history.recovery_point),
         "next_due": _moment(verdict.next_due),
         "last_runs": {

@@ -12,7 +12,8 @@ from typing import Protocol, TypeVar
 from exporter import parse
 from exporter.history import History, history
 from exporter.model import NO_CODE, BackupRun, Instance, PollResult
-from exporter.tally import FORGET_AFTER, Account, first_account, next_account
+from exporter.runs import Runs
+from exporter.tally import FORGET_AFTER, Account, first_account, next_account, without_forgotten
 
 ALL_INSTANCES = "-"  # the API's wildcard
 UNNAMED_REGION = "unknown"
@@ -20,7 +21,7 @@ MOST_NEWEST_PAGES = 10  # beyond that a full listing, in longer pages, costs les
 CLOCK_SKEW = timedelta(days=1)  # a time further ahead than this is not believed
 
 T = TypeVar("T")
-Runs = dict[str, dict[str, BackupRun]]  # by instance name and run id
+Listed = dict[str, dict[str, BackupRun]]  # by instance name and run id
 
 
 class SourceError(Exception):
@@ -135,7 +136,8 @@ def scan(
     if previous and newest is not None:
         runs, ordered, refused, listed_in_full = newest, True, set[str](), previous.listed_in_full
     else:
-        runs, ordered, refused = _full_listing(source, reader, instances)
+        listed, ordered, refused = _full_listing(source, reader, instances)
+        runs = {name: Runs.of(by_id.values()) for name, by_id in listed.items()}
         listed_in_full = now
     carried = _carried(previous, instances, regions, refused)
     departed = _departed(previous, {*instances, *carried}, now)
@@ -238,28 +240,22 @@ def _departed(previous: ProjectScan | None, present: set[str], now: datetime) ->
     }
 
 
-def _record(
-    instance: Instance,
-    runs: dict[str, BackupRun],
-    before: Record | None,
-    account: Account | None,
-    now: datetime,
-) -> Record:
+def _record(instance: Instance, runs: Runs, before: Record | None, account: Account | None, now: datetime) -> Record:
     """The record of an instance after this reading; the same object as before where nothing changed."""
-    told = history(runs.values())
     if before is None:
-        opened = next_account(account, told.runs, now) if account else first_account(told.runs, now)
-        return Record(instance, told, opened)
-    if told.runs == before.history.runs:
-        told = before.history
-    after = Record(instance, told, next_account(before.account, told.runs, now))
-    unchanged = told is before.history and after.account is before.account and instance == before.instance
-    return before if unchanged else after
+        opened = next_account(account, runs, now) if account else first_account(runs, now)
+        return Record(instance, history(runs), opened)
+    if runs == before.history.runs:
+        told, counted = before.history, without_forgotten(before.account, now)
+    else:
+        told, counted = history(runs), next_account(before.account, runs, now)
+    unchanged = told is before.history and counted is before.account and instance == before.instance
+    return before if unchanged else Record(instance, told, counted)
 
 
-def _full_listing(source: Source, reader: _Reader, instances: Mapping[str, Instance]) -> tuple[Runs, bool, set[str]]:
+def _full_listing(source: Source, reader: _Reader, instances: Mapping[str, Instance]) -> tuple[Listed, bool, set[str]]:
     """All runs of these instances, whether they came newest first, and the instances whose runs are refused."""
-    runs: Runs = {name: {} for name in instances}
+    runs: Listed = {name: {} for name in instances}
     refused: set[str] = set()
     ordered, last = True, None
     for page in _run_pages(source, reader, instances, refused):
@@ -302,36 +298,62 @@ def _run_pages(source: Source, reader: _Reader, instances: Mapping[str, Instance
             refused.add(name)
 
 
-def _newest(source: Source, reader: _Reader, before: Mapping[str, Record]) -> Runs | None:
+def _newest(source: Source, reader: _Reader, before: Mapping[str, Record]) -> dict[str, Runs] | None:
     """The runs known before, brought up to date by the newest pages and by a look at each run in progress below.
 
-    None where that cannot be done, or not cheaply: then the listing is to be read in full.
+    What did not change stays the same object. None where that cannot be done, or not cheaply: then the listing is to
+    be read in full.
     """
-    known: Runs = {name: {run.id: run for run in record.history.runs} for name, record in before.items()}
-    fresh: Runs = {name: {} for name in before}
+    known = {name: record.history.runs for name, record in before.items()}
+    fresh: Listed = {}
     if before and not any(known.values()):
         return None
     for number, page in enumerate(source.backup_runs(reader.project, ALL_INSTANCES, newest=True) if before else ()):
-        listed = [(name, run) for name, run in reader.runs(page.items) if name in fresh]
+        listed = [(name, run) for name, run in reader.runs(page.items) if name in known]
         for name, run in listed:
-            _keep_newer(fresh[name], run)
-        if listed and all(known[name].get(run.id) == fresh[name][run.id] for name, run in listed):
+            _keep_newer(fresh.setdefault(name, {}), run)
+        if listed and all(known[name].with_id(run.id) == fresh[name][run.id] for name, run in listed):
             break  # newest first: what follows is older than what is known already
         if number + 1 >= MOST_NEWEST_PAGES:
             return None
-    for name, runs in known.items():
-        deeper = [run.id for run in runs.values() if run.status.in_progress and run.id not in fresh[name]]
-        for run_id in deeper:
+    deeper = _looked_at(source, reader, before, fresh)
+    if deeper is None:
+        return None
+    for name in {*fresh, *deeper}:
+        found = deeper.get(name, {})
+        seen = fresh.get(name, {}) | {run_id: run for run_id, run in found.items() if run}
+        gone = {run_id for run_id, run in found.items() if run is None}
+        known[name] = _brought_up_to_date(known[name], seen, gone)
+    return known
+
+
+def _looked_at(
+    source: Source, reader: _Reader, before: Mapping[str, Record], fresh: Listed
+) -> dict[str, dict[str, BackupRun | None]] | None:
+    """The runs in progress that are not among the fresh ones, as they are now: None where one is gone.
+
+    None for all where looking at single runs is refused: the permission for it is optional.
+    """
+    looked_at: dict[str, dict[str, BackupRun | None]] = {}
+    for name, record in before.items():
+        for run_id in {run.id for run in record.history.in_progress} - fresh.get(name, {}).keys():
             try:
                 item = source.backup_run(reader.project, name, run_id)
             except SourceError as error:
-                if error.refused:  # the permission for it is optional
+                if error.refused:
                     return None
                 raise
-            del runs[run_id]
-            fresh[name] |= {run.id: run for _, run in reader.runs([] if item is None else [item])}
-        runs.update(fresh[name])
-    return known
+            found = {run.id: run for _, run in reader.runs([] if item is None else [item])}
+            looked_at.setdefault(name, {})[run_id] = found.get(run_id)
+    return looked_at
+
+
+def _brought_up_to_date(known: Runs, fresh: Mapping[str, BackupRun], gone: set[str]) -> Runs:
+    """The same object where nothing is new."""
+    if not gone and all(known.with_id(run_id) == run for run_id, run in fresh.items()):
+        return known
+    kept = {run.id: run for run in known if run.id not in gone}
+    return Runs.of({**kept, **fresh}.values())
 
 
 def _keep_newer(by_id: dict[str, BackupRun], run: BackupRun) -> None:

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from exporter import __version__
 from exporter.cloudsql import CloudSqlApi, CredentialsError
 from exporter.config import Config, ConfigError
+from exporter.exposition import Body, Exposition, Meters
 from exporter.ledger import open_ledger
 from exporter.manners import Manners, Pacer
 from exporter.poll import Clock, Outside, Poller
-from exporter.render import Meters, exposition_bytes, families
 from exporter.scan import CodeLabels
 from exporter.snapshot import ProjectStatus, Snapshot
 from exporter.view import ExporterFacts, View, view
@@ -46,9 +46,13 @@ class Exporter:
             reload_succeeded_at=clock(),
             state_persistent=self._ledger.persistent,
         )
+        self._exposition = Exposition(self.view, self._meters)
+        self._serving = False
 
     def start(self) -> None:
-        """Begin to poll in the background."""
+        """Begin to poll in the background, and keep the exposition rendered."""
+        self._serving = True
+        self._published()
         self._poller.start()
 
     def stop(self) -> None:
@@ -76,6 +80,7 @@ class Exporter:
                 log.warning("another state folder is used from the next start on")
             self.config, self._poller = config, Poller(config, connected, self._poller.stop())
             self._facts = replace(self._facts, reload_successful=True, reload_succeeded_at=self._clock())
+            self._published()
             self._poller.start()
             log.info("the configuration was read anew")
 
@@ -94,14 +99,19 @@ class Exporter:
         """The poll loop goes on."""
         return self._poller.healthy()
 
-    def view(self) -> View:
-        """Everything known, judged at this moment."""
-        facts = replace(self._facts, state_persistent=self._ledger.persistent)
-        return view(self.snapshot, self.config, facts, self._clock())
+    def view(self, before: View | None = None) -> View:
+        """Everything known, judged at this moment; faster where it can build on a view from before."""
+        if self._facts.state_persistent != self._ledger.persistent:
+            self._facts = replace(self._facts, state_persistent=self._ledger.persistent)
+        return view(self.snapshot, self.config, self._facts, self._clock(), before)
 
-    def exposition(self, content_type: str) -> bytes:
+    def exposition(self, content_type: str, *, gzip: bool = False) -> Body:
         """Everything known, as a scrape wants it."""
-        return exposition_bytes(content_type, families(self.view(), self.config.collect.user_labels), self._meters)
+        return self._exposition.body(content_type, gzip=gzip)
+
+    def _published(self) -> None:
+        if self._serving:
+            self._exposition.renew()
 
     def _connected(self, config: Config) -> Outside:
         """What a poller needs by this configuration. Raises CredentialsError."""
@@ -115,7 +125,9 @@ class Exporter:
             self._pacer = Pacer(config.cloudsql.requests_per_minute)
         manners = Manners(self._pacer, stop, self._meters.retry)
         api = CloudSqlApi(config.cloudsql, config.poll.timeout, manners, observe)
-        return Outside(api.until, self._clock, self._ledger, self._codes, self._meters.unreadable, stop)
+        return Outside(
+            api.until, self._clock, self._ledger, self._codes, self._meters.unreadable, self._published, stop
+        )
 
     def _kept(self) -> Snapshot:
         """What was known before a restart."""

@@ -4,22 +4,25 @@ What is in the history when an instance is first seen is not counted. A run that
 id and goes from FAILED to SUCCESSFUL: that is two outcomes, each counted once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
-from exporter.model import NO_CODE, BackupRun, BackupType, RunStatus
+from exporter.model import EPOCH, NO_CODE, BackupRun, BackupType, RunStatus
+from exporter.runs import Runs
 
 FORGET_AFTER = timedelta(days=7)  # from when a run has left the API's history
 _LISTED_LATE = timedelta(days=1)  # what ended longer before the first sight was hidden from it, and is no news
 _WITHOUT_END = timedelta(days=1)  # a skipped or overdue run has no end, but came to one within a day of its window
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-Outcomes = tuple[RunStatus, ...]
+Outcomes = str  # a letter for each end that a run came to: a hundred thousand of them take no room
 K = TypeVar("K")
 Counts = Mapping[BackupType, Mapping[RunStatus, int]]
+
+
+_LETTERS = {RunStatus.SUCCESSFUL: "S", RunStatus.FAILED: "F", RunStatus.SKIPPED: "K", RunStatus.OVERDUE: "O"}
+_UNKNOWN = ()  # has no outcome in it, and not even none
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +53,35 @@ class Account:
     durations: Mapping[BackupType, Durations] = field(default_factory=dict)
 
 
-def first_account(runs: Iterable[BackupRun], now: datetime) -> Account:
+def first_account(runs: Runs, now: datetime) -> Account:
     """The account of an instance seen for the first time: what has ended already is known, and not counted."""
-    runs = list(runs)
+    glances = runs.glances()
     return Account(
         opened=now,
-        outcomes={run.id: (run.status,) if run.status.ended else () for run in runs},
-        ended={run.type: {} for run in runs},
+        outcomes={run.id: _LETTERS.get(run.status, "") for run in glances},
+        ended={kind: {} for kind in {run.type for run in glances}},
     )
 
 
-def next_account(account: Account, runs: Iterable[BackupRun], now: datetime) -> Account:
+def next_account(account: Account, runs: Runs, now: datetime) -> Account:
     """The account after a look at all runs that the API lists now; the same object where nothing is new."""
-    listed = {run.id: run for run in runs}
-    missing = account.outcomes.keys() - listed.keys()
+    glances = runs.glances()
+    missing = account.outcomes.keys() - {run.id for run in glances}
     after = account if account.opened <= now else replace(account, opened=now)  # the clock was ahead
-    for run in listed.values():
-        after = _with_run(after, run)
+    for run in glances:
+        if _LETTERS.get(run.status, "") not in after.outcomes.get(run.id, _UNKNOWN):
+            after = _with_run(after, runs[run.position])
     if missing != account.left.keys():
         after = replace(after, left={run_id: account.left.get(run_id, now) for run_id in missing})
-    return _without_forgotten(after, now) if after.left else after
+    return without_forgotten(after, now)
 
 
 def _with_run(account: Account, run: BackupRun) -> Account:
-    before = account.outcomes.get(run.id)
-    if before is not None and (not run.status.ended or run.status in before):
-        return account
-    outcome = (run.status,) if run.status.ended else ()
+    """The account with an outcome that is not in it yet, or a run that it does not know."""
+    before, outcome = account.outcomes.get(run.id), _LETTERS.get(run.status, "")
     known = replace(
         account,
-        outcomes={**account.outcomes, run.id: (before or ()) + outcome},
+        outcomes={**account.outcomes, run.id: (before or "") + outcome},
         ended={run.type: {}, **account.ended},
     )
     if not outcome or (before is None and _is_of_the_past(account, run)):
@@ -112,7 +114,8 @@ def _plus_one(
     return {**counts, kind: {**of_kind, key: of_kind.get(key, 0) + 1}}
 
 
-def _without_forgotten(account: Account, now: datetime) -> Account:
+def without_forgotten(account: Account, now: datetime) -> Account:
+    """The account without runs that left the history long ago; the same object where there are none."""
     old = {run_id for run_id, at in account.left.items() if now - at > FORGET_AFTER}
     if not old:
         return account

@@ -1,19 +1,62 @@
 """What `/metrics` says, in a shape that tests can compare and people can read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from prometheus_client import exposition
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.openmetrics import exposition as openmetrics
 
+from exporter import catalogue
 from exporter.config import Config
-from exporter.render import families
+from exporter.exposition import OPENMETRICS, Exposition, Meters
 from exporter.scan import scan
 from exporter.simulator import SimulatedClock, World
 from exporter.snapshot import ProjectStatus, Snapshot
 from exporter.view import View, view
 from tests.builders import FACTS, WorldSource, config, rules
 
+LABELS = {"user_labels": ["team", "env"]}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def families(view: View, meters: Meters | None = None) -> Iterator[Family]:
+    """Every family of an exposition, as the client library is to write it: what our own writing is held against."""
+    for section in catalogue.sections(view.config.collect.user_labels):
+        for metric in section.metrics:
+            family = Family(metric.name.removesuffix("_total"), metric.help, metric.type)
+            names = section.identity + metric.labels
+            for subject in section.subjects(view):
+                for sample in metric.read(subject):
+                    labels = dict(zip(names, section.identify(subject) + sample.labels, strict=True))
+                    family.add_sample(metric.name + sample.suffix, labels, told_at(view.now, sample.value))
+            if family.samples:
+                yield family
+    if meters:
+        yield from meters.registry.collect()
+
+
+def told_at(now: datetime, value: float | datetime) -> float:
+    """A sample's value: a moment stands for the time since."""
+    return (now - value).total_seconds() if isinstance(value, datetime) else value
+
+
+def written(content_type: str, ready: Iterable[Family]) -> bytes:
+    """Families, written by the client library."""
+
+    class Collected:
+        def collect(self) -> Iterable[Family]:
+            return ready
+
+    write = openmetrics.generate_latest if content_type == OPENMETRICS else exposition.generate_latest
+    return bytes(write(Collected()))
+
+
+def exposed(view: View, content_type: str, meters: Meters | None = None, *, gzip: bool = False) -> bytes:
+    """The exposition of a view, as a scrape gets it."""
+    body = Exposition(lambda _before: view, meters or Meters(process=False)).body(content_type, gzip=gzip)
+    assert body.length == sum(map(len, body.parts))
+    return b"".join(body.parts)
 
 
 def seen(world: World, settings: Config | None = None) -> View:
@@ -23,7 +66,7 @@ def seen(world: World, settings: Config | None = None) -> View:
     for project in world.projects:
         found = scan(WorldSource(world), project, now, rules(), None)
         snapshot = snapshot.with_project(ProjectStatus(project).succeeded(found, now - now))
-    return view(snapshot, settings or config(), FACTS, now)
+    return view(snapshot, settings or config(collect=LABELS), FACTS, now)
 
 
 def seen_again(world: World, later: timedelta) -> View:
@@ -36,7 +79,7 @@ def seen_again(world: World, later: timedelta) -> View:
             status = snapshot.projects.get(project) or ProjectStatus(project)
             found = scan(WorldSource(world), project, world.clock(), rules(), status.scan)
             snapshot = snapshot.with_project(status.succeeded(found, timedelta()))
-    return view(snapshot, config(), FACTS, world.clock())
+    return view(snapshot, config(collect=LABELS), FACTS, world.clock())
 
 
 def told(ready: Iterable[Family], instance: str) -> list[str]:

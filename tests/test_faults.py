@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from exporter.config import Config
-from exporter.render import TEXT
+from exporter.exposition import TEXT
 from exporter.service import Exporter
 from exporter.simulator import KINDS, WORLDS, Fault, SimulatedClock, Simulator, World
 from tests.builders import HOUR, MINUTE, NOW, config, waiting, world
@@ -31,7 +31,7 @@ class Setup:
 
     def series(self) -> Series:
         """What a scrape says now; the scrape itself must succeed."""
-        assert self.exporter.exposition(TEXT)
+        assert self.exporter.exposition(TEXT).length
         return series_of(self.exporter.view())
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -134,7 +134,7 @@ def test_trouble_that_passes_within_a_poll_is_no_failure(setup: Setup) -> None:
     exporter.start()
     assert waiting(lambda: exporter.ready)
     exporter.stop()
-    told = exporter.exposition(TEXT).decode()
+    told = b"".join(exporter.exposition(TEXT).parts).decode()
     assert 'cloudsql_backup_exporter_api_retries_total{method="instances.list"} 1.0' in told
     assert 'cloudsql_backup_exporter_polls_total{project_id="shop-prod",result="success"} 1.0' in told
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from exporter.render import OPENMETRICS, TEXT, Meters, exposition_bytes, families
+from exporter.exposition import OPENMETRICS, TEXT
 from exporter.simulator import WORLDS
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
-from tests.builders import world
-from tests.exposed import seen, told
+from tests.builders import config, world
+from tests.exposed import exposed, families, seen, told
 from tests.golden_files import assert_golden
 
 SHOP = {"shop-prod": WORLDS["demo"]()["shop-prod"]}
@@ -15,13 +15,12 @@ SHOP = {"shop-prod": WORLDS["demo"]()["shop-prod"]}
 
 @pytest.mark.parametrize(("content_type", "file"), [(TEXT, "shop.prom"), (OPENMETRICS, "shop.openmetrics")])
 def test_the_exposition_of_the_shop(content_type: str, file: str) -> None:
-    ready = families(seen(world(SHOP)), ("team", "env"))
-    assert_golden(file, exposition_bytes(content_type, ready, Meters(process=False)).decode())
+    assert_golden(file, exposed(seen(world(SHOP)), content_type).decode())
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_what_a_scenario_shows(name: str) -> None:
     museum = world({"museum": Project({name: SCENARIOS[name]})})
     lines = [f"# {SCENARIOS[name].story}; now it is {museum.clock():%Y-%m-%dT%H:%M:%SZ}"]
-    lines += told(families(seen(museum)), name)
+    lines += told(families(seen(museum, config())), name)
     assert_golden(f"scenarios/{name}.txt", "\n".join(lines) + "\n")

@@ -94,8 +94,8 @@ def test_a_run_that_ends_before_it_starts_took_nobody_knows_how_long() -> None:
 
 def test_sizes_are_summed_where_reported() -> None:
     unsized = replace(run(ago=32 * HOUR), size_bytes=None)
-    assert history([run(), unsized]).of(BackupType.AUTOMATED).restorable_bytes == 2**30
-    assert history([unsized]).of(BackupType.AUTOMATED).restorable_bytes is None
+    assert history([run(), unsized]).of(BackupType.AUTOMATED).retained_bytes == 2**30
+    assert history([unsized]).of(BackupType.AUTOMATED).retained_bytes is None
 
 
 some_runs = st.lists(

@@ -161,7 +161,7 @@ def test_a_damaged_file_is_set_aside_and_kept(folder: Path, damage: object, capl
 @pytest.mark.parametrize(
     ("statement", "says"),
     [
-        ("PRAGMA user_version = 99", "is of version 99, this release reads version 1"),
+        ("PRAGMA user_version = 99", "is of version 99, this release reads version 2"),
         ("PRAGMA application_id = 7", "is not a ledger of this exporter"),
     ],
 )

@@ -51,7 +51,9 @@ def source() -> Moody:
 
 def poller(source: Moody, settings: Config, ledger: Ledger | None = None) -> Poller:
     kept, clock = ledger or MemoryLedger(), source.world.clock
-    outside = Outside(lambda _until: source, clock, kept, CodeLabels(), lambda _kind: None, threading.Event())
+    outside = Outside(
+        lambda _until: source, clock, kept, CodeLabels(), lambda _kind: None, lambda: None, threading.Event()
+    )
     return Poller(settings, outside, Snapshot())
 
 

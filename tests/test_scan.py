@@ -45,8 +45,8 @@ def chosen(instance: Instance) -> bool:
     return instance.id.name != "unwanted"
 
 
-def runs(told: ProjectScan) -> tuple[BackupRun, ...]:
-    return told.records["pg-1"].history.runs
+def runs(told: ProjectScan) -> list[BackupRun]:
+    return [*told.records["pg-1"].history.runs]
 
 
 def test_each_broken_item_is_noted_once_and_loses_no_other() -> None:

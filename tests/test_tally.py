@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.model import BackupRun, BackupType, RunStatus
+from exporter.runs import Runs
 from exporter.tally import FORGET_AFTER, Account, Durations, first_account, next_account
 from tests.builders import DAY, HOUR, MINUTE, NOW, SECOND, run
 
@@ -20,9 +21,9 @@ def counted(account: Account, kind: BackupType = AUTOMATED) -> dict[str, int]:
 
 def seen(*listings: list[BackupRun], now: datetime = NOW) -> Account:
     """The account after these listings, one after the other; the first is the first sight."""
-    account = first_account(listings[0], now)
+    account = first_account(Runs.of(listings[0]), now)
     for listing in listings[1:]:
-        account = next_account(account, listing, now)
+        account = next_account(account, Runs.of(listing), now)
     return account
 
 
@@ -50,7 +51,7 @@ def test_a_window_that_had_failed_at_first_sight_counts_when_its_retry_succeeds(
 
 def test_listing_a_run_again_counts_nothing_and_changes_nothing() -> None:
     account = seen(OLD, [LAST[S.FAILED], *OLD])
-    assert next_account(account, [LAST[S.FAILED], *OLD], NOW) is account
+    assert next_account(account, Runs.of([LAST[S.FAILED], *OLD]), NOW) is account
 
 
 def test_a_run_that_leaves_the_listing_and_comes_back_is_not_counted_again() -> None:
@@ -79,11 +80,11 @@ def test_a_window_skipped_after_the_first_sight_is_counted_though_it_opened_befo
 
 def test_what_has_left_for_a_week_is_forgotten_and_never_counted_again() -> None:
     account = seen([], [LAST[S.FAILED]], [])
-    at_the_limit = next_account(account, [], NOW + FORGET_AFTER)
-    after = next_account(account, [], NOW + FORGET_AFTER + SECOND)
+    at_the_limit = next_account(account, Runs(), NOW + FORGET_AFTER)
+    after = next_account(account, Runs(), NOW + FORGET_AFTER + SECOND)
     assert (len(at_the_limit.outcomes), len(after.outcomes)) == (1, 0)
-    assert counted(next_account(after, [LAST[S.FAILED]], NOW + 8 * DAY)) == {"FAILED": 1}
-    assert counted(next_account(after, [run(S.FAILED, ago=-7 * DAY)], NOW + 8 * DAY)) == {"FAILED": 2}
+    assert counted(next_account(after, Runs.of([LAST[S.FAILED]]), NOW + 8 * DAY)) == {"FAILED": 1}
+    assert counted(next_account(after, Runs.of([run(S.FAILED, ago=-7 * DAY)]), NOW + 8 * DAY)) == {"FAILED": 2}
 
 
 def test_errors_are_counted_by_the_label_of_their_code() -> None:
@@ -106,9 +107,9 @@ def test_types_are_counted_apart_and_known_from_their_first_run() -> None:
 
 
 def test_an_account_is_replaced_and_never_changed() -> None:
-    first = first_account(OLD, NOW)
+    first = first_account(Runs.of(OLD), NOW)
     before = repr(first)
-    next_account(first, [LAST[S.FAILED]], NOW)
+    next_account(first, Runs.of([LAST[S.FAILED]]), NOW)
     assert repr(first) == before
 
 
@@ -118,9 +119,9 @@ listing = st.lists(one_run, max_size=1)
 
 @given(st.lists(listing, min_size=1, max_size=8))
 def test_counters_never_go_down_and_count_each_outcome_once(listings: list[list[BackupRun]]) -> None:
-    account, last = first_account(listings[0], NOW), 0
+    account, last = first_account(Runs.of(listings[0]), NOW), 0
     for runs in listings[1:]:
-        account = next_account(account, runs, NOW)
+        account = next_account(account, Runs.of(runs), NOW)
         total = sum(counted(account).values())
         assert total >= last
         last = total

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from exporter.config import Config, ConfigError, Problem
-from exporter.render import OPENMETRICS, TEXT
+from exporter.exposition import OPENMETRICS, TEXT
 from exporter.service import Exporter
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.simulator.scenarios import SCENARIOS

@@ -19,7 +19,7 @@ from exporter.catalogue.itself import (
     SEARCH,
     UNREADABLE_ITEMS,
 )
-from exporter.catalogue.runs import COUNTERS, RUNS, VERDICT
+from exporter.catalogue.runs import AGES, COUNTERS, RUNS, VERDICT
 from exporter.metric import Metric, Section
 
 __all__ = [
@@ -56,5 +56,6 @@ def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
         instance("Instance", *INSTANCE, instance_labels(user_labels)),
         Section("Projects", ("project_id",), lambda view: view.projects, lambda status: (status.project,), PROJECT),
         Section("Searches", ("query",), lambda view: view.searches, lambda search: (search[0],), SEARCH),
-        Section("Exporter", (), lambda view: (view,), lambda _view: (), EXPORTER),
+        Section("Exporter", (), lambda view: (view.exporter,), lambda _facts: (), EXPORTER),
+        instance("Ages at the moment of the scrape", *AGES),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from exporter.metric import PREFIX, Meter, Metric, Sample, gauge
 from exporter.model import PollResult
 from exporter.snapshot import ProjectStatus, SearchStatus
-from exporter.view import View
+from exporter.view import ExporterFacts
 
 EXPORTER_PREFIX = PREFIX + "exporter_"
 
@@ -49,12 +49,11 @@ SEARCH: tuple[Metric[tuple[str, SearchStatus]], ...] = (
 )
 
 
-def _build_info(view: View) -> Iterator[Sample]:
-    facts = view.exporter
+def _build_info(facts: ExporterFacts) -> Iterator[Sample]:
     yield Sample((facts.version, facts.revision, facts.python_version), 1.0)
 
 
-EXPORTER: tuple[Metric[View], ...] = (
+EXPORTER: tuple[Metric[ExporterFacts], ...] = (
     Metric(
         EXPORTER_PREFIX + "build_info",
         "Version of the exporter; always 1.",
@@ -65,22 +64,22 @@ EXPORTER: tuple[Metric[View], ...] = (
         EXPORTER_PREFIX + "shard_info",
         "Which shard of how many this process is; always 1.",
         ("index", "total"),
-        lambda _view: [Sample(("0", "1"), 1.0)],
+        lambda _facts: [Sample(("0", "1"), 1.0)],
     ),
     gauge(
         "exporter_state_persistent",
         "1 if facts and counters are kept in the state folder and survive a restart.",
-        lambda view: view.exporter.state_persistent,
+        lambda facts: facts.state_persistent,
     ),
     gauge(
         "exporter_config_last_reload_successful",
         "1 if the configuration was last read without a problem.",
-        lambda view: view.exporter.reload_successful,
+        lambda facts: facts.reload_successful,
     ),
     gauge(
         "exporter_config_last_reload_success_timestamp_seconds",
         "When the configuration was last read without a problem.",
-        lambda view: view.exporter.reload_succeeded_at,
+        lambda facts: facts.reload_succeeded_at,
     ),
 )
 

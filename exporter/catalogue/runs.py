@@ -1,7 +1,6 @@
 """What is exported of the runs of each instance: the verdict on them, what they say, and what was counted of them."""
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -18,12 +17,12 @@ RUN_STATUSES = tuple(status for status in RunStatus if not status.deleted)
 ENDED_STATUSES = tuple(status for status in RunStatus if status.ended)
 
 
-def _by_type(name: str, meaning: str, read: Callable[[TypeHistory, datetime], Number]) -> Metric[Assessment]:
+def _by_type(name: str, meaning: str, read: Callable[[TypeHistory], Number]) -> Metric[Assessment]:
     """A gauge with one sample for each backup type that the instance has runs of."""
 
     def samples(verdict: Assessment) -> Iterator[Sample]:
         for backup_type, history in verdict.history.by_type.items():
-            value = number(read(history, verdict.now))
+            value = number(read(history))
             if value is not None:
                 yield Sample((backup_type.lower(),), value)
 
@@ -32,28 +31,29 @@ def _by_type(name: str, meaning: str, read: Callable[[TypeHistory, datetime], Nu
 
 def _of_run(
     run: Callable[[TypeHistory], BackupRun | None], read: Callable[[BackupRun], Number]
-) -> Callable[[TypeHistory, datetime], Number]:
-    def value(history: TypeHistory, _now: datetime) -> Number:
+) -> Callable[[TypeHistory], Number]:
+    def value(history: TypeHistory) -> Number:
         found = run(history)
         return read(found) if found else None
 
     return value
 
 
-def _one_of(values: Iterable[E], held: E | None) -> Iterator[tuple[str, float]]:
-    """1 for the value that holds, 0 for the others."""
-    for value in values:
-        yield value.lower(), float(value is held)
+def _one_of(values: Iterable[E], held: E, *labels: str) -> tuple[Sample, ...]:
+    """1 for the value that holds, 0 for the others, after some labels of the metric."""
+    return tuple(Sample((*labels, value.lower()), float(value is held)) for value in values)
 
 
 def _status(
     name: str, meaning: str, statuses: tuple[RunStatus, ...], run: Callable[[TypeHistory], BackupRun | None]
 ) -> Metric[Assessment]:
+    # The samples of each type and status, made once.
+    choices = {kind: {held: _one_of(statuses, held, kind.lower()) for held in RunStatus} for kind in BackupType}
+
     def samples(verdict: Assessment) -> Iterator[Sample]:
         for backup_type, history in verdict.history.by_type.items():
             if found := run(history):
-                for status, value in _one_of(statuses, found.status):
-                    yield Sample((backup_type.lower(), status), value)
+                yield from choices[backup_type][found.status]
 
     return Metric(PREFIX + name, meaning, ("backup_type", "status"), samples)
 
@@ -70,9 +70,11 @@ def _success(history: TypeHistory) -> BackupRun | None:
     return history.newest_success
 
 
-def _protection(verdict: Assessment) -> Iterator[Sample]:
-    for state, value in _one_of(Protection, verdict.state):
-        yield Sample((state,), value)
+_STATES = {state: _one_of(Protection, state) for state in Protection}
+
+
+def _protection(verdict: Assessment) -> Iterable[Sample]:
+    return _STATES[verdict.state]
 
 
 def _findings(verdict: Assessment) -> Iterator[Sample]:
@@ -128,13 +130,6 @@ RUNS: tuple[Metric[Assessment], ...] = (
         _of_run(_success, lambda run: run.end),
     ),
     _by_type(
-        "last_success_age_seconds",
-        "Time since the newest successful run ended.",
-        lambda history, now: (
-            now - history.newest_success.end if history.newest_success and history.newest_success.end else None
-        ),
-    ),
-    _by_type(
         "last_success_duration_seconds",
         "How long the newest successful run took.",
         _of_run(_success, lambda run: run.duration),
@@ -168,19 +163,19 @@ RUNS: tuple[Metric[Assessment], ...] = (
     _by_type(
         "consecutive_failures",
         "Failed runs since the last successful or skipped one.",
-        lambda history, _now: history.consecutive_failures,
+        lambda history: history.consecutive_failures,
     ),
-    _by_type("in_progress", "1 while a run is enqueued or running.", lambda history, _now: bool(history.in_progress)),
-    _by_type("retained", "Backups that can be restored now.", lambda history, _now: len(history.restorable)),
+    _by_type("in_progress", "1 while a run is enqueued or running.", lambda history: bool(history.in_progress)),
+    _by_type("retained", "Backups that can be restored now.", lambda history: history.retained),
     _by_type(
         "retained_size_bytes",
         "Chargeable size of the backups that can be restored now, where reported.",
-        lambda history, _now: history.restorable_bytes,
+        lambda history: history.retained_bytes,
     ),
     _by_type(
         "oldest_retained_timestamp_seconds",
         "When the oldest backup that can be restored now ended.",
-        lambda history, _now: history.restorable[-1].end if history.restorable else None,
+        lambda history: history.oldest_retained_end,
     ),
     gauge(
         "recovery_point_timestamp_seconds",
@@ -189,14 +184,36 @@ RUNS: tuple[Metric[Assessment], ...] = (
         lambda verdict: verdict.history.recovery_point,
     ),
     gauge(
-        "recovery_point_age_seconds",
-        "Time since the recovery point: what a restore would lose.",
-        lambda verdict: verdict.now - verdict.history.recovery_point if verdict.history.recovery_point else None,
-    ),
-    gauge(
         "next_due_timestamp_seconds",
         "When the next automated run must have begun: the end of its window.",
         lambda verdict: verdict.next_due,
+    ),
+)
+
+
+def _success_age(verdict: Assessment) -> Iterator[Sample]:
+    for backup_type, history in verdict.history.by_type.items():
+        if history.newest_success and history.newest_success.end:
+            yield Sample((backup_type.lower(),), history.newest_success.end)
+
+
+def _recovery_point_age(verdict: Assessment) -> Iterator[Sample]:
+    if verdict.history.recovery_point:
+        yield Sample((), verdict.history.recovery_point)
+
+
+AGES: tuple[Metric[Assessment], ...] = (
+    Metric(
+        PREFIX + "last_success_age_seconds",
+        "Time since the newest successful run ended.",
+        ("backup_type",),
+        _success_age,
+    ),
+    Metric(
+        PREFIX + "recovery_point_age_seconds",
+        "Time since the recovery point: what a restore would lose.",
+        (),
+        _recovery_point_age,
     ),
 )
 

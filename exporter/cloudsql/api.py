@@ -44,11 +44,13 @@ class CloudSqlApi:
         self._manners, self._observe = manners, observe
         self._local = threading.local()
         universe, endpoint = settings.universe_domain, settings.endpoint
-        self.sql = service("sqladmin", settings.api_version, endpoint, universe)
+        sql = service("sqladmin", settings.api_version, endpoint, universe)
+        # Each of these takes the library half a millisecond to make: made once, and shared by all threads.
+        self.instances, self.backup_runs = sql.instances(), sql.backupRuns()
         # A simulated API answers for both; nothing simulated asks Google.
         simulated = endpoint if endpoint and endpoint.startswith("http://") else None
         projects_endpoint = settings.resource_manager_endpoint or simulated
-        self.resource_manager = service("cloudresourcemanager", "v3", projects_endpoint, universe)
+        self.projects = service("cloudresourcemanager", "v3", projects_endpoint, universe).projects()
 
     def until(self, deadline: float) -> "PatientApi":
         """A Source that asks again after passing trouble, as long as there is time on the monotonic clock."""
@@ -93,14 +95,14 @@ class PatientApi:
 
     def instances(self, project: str) -> Iterator[Page]:
         """Every instance of a project."""
-        listing = self._api.sql.instances()
+        listing = self._api.instances
         first = listing.list(project=project, maxResults=PAGE_SIZE, fields=INSTANCE_FIELDS)
         for body in self._bodies("instances.list", f"project {project}", listing.list_next, first):
             yield Page(_objects(body, "items", project), tuple(_unreachable(body, project)))
 
     def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
         """Every backup run of an instance, or of all of them; in short pages where only the newest are wanted."""
-        listing = self._api.sql.backupRuns()
+        listing = self._api.backup_runs
         size = NEWEST_PAGE_SIZE if newest else PAGE_SIZE
         first = listing.list(project=project, instance=instance, maxResults=size, fields=RUNS_FIELDS)
         for body in self._bodies("backupRuns.list", f"project {project}", listing.list_next, first):
@@ -108,9 +110,7 @@ class PatientApi:
 
     def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
         """One backup run; None where it is gone."""
-        request = self._api.sql.backupRuns().get(
-            project=project, instance=instance, id=run_id, fields=f"kind,{RUN_FIELDS}"
-        )
+        request = self._api.backup_runs.get(project=project, instance=instance, id=run_id, fields=f"kind,{RUN_FIELDS}")
         try:
             return self._api.ask("backupRuns.get", f"project {project}", request, self._deadline)
         except SourceError as error:
@@ -120,7 +120,7 @@ class PatientApi:
 
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that a Cloud Resource Manager search finds."""
-        listing = self._api.resource_manager.projects()
+        listing = self._api.projects
         first = listing.search(query=query, pageSize=PAGE_SIZE)
         for body in self._bodies("projects.search", f"search {query!r}", listing.search_next, first):
             for item in _objects(body, "projects", query):

@@ -1,7 +1,7 @@
 """Worlds: projects, the instances in them, and what the API would say of them at any moment."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from exporter.simulator.history import Resource, ends, resource, timestamp
@@ -28,6 +28,8 @@ class World:
         """Begin now: the scenarios are told from this moment."""
         self.projects, self.clock = projects, clock
         self.began = clock()
+        # A long listing, as long as the world stands still.
+        self._listed: dict[str, tuple[Mapping[str, Scenario], datetime, list[Resource]]] = {}
 
     def instances(self, project: str) -> list[Resource]:
         """The items of `instances.list`."""
@@ -35,7 +37,16 @@ class World:
 
     def backup_runs(self, project: str, instance: str | None = None) -> list[Resource]:
         """The items of `backupRuns.list`, of one instance or of all: newest first by when they were enqueued."""
-        names = [instance] if instance else list(self.projects[project].instances)
+        if instance:
+            return self._newest_first(project, [instance])
+        instances, now = self.projects[project].instances, self.clock()
+        known, at, listed = self._listed.get(project, (None, None, []))
+        if known is not instances or at != now:
+            listed = self._newest_first(project, instances)
+            self._listed[project] = instances, now, listed
+        return listed
+
+    def _newest_first(self, project: str, names: Iterable[str]) -> list[Resource]:
         runs = [run for name in names for run in self._runs(project, name)]
         return sorted(runs, key=lambda run: str(run.get("enqueuedTime", run["windowStartTime"])), reverse=True)
 
@@ -134,6 +145,47 @@ def healthy() -> dict[str, Project]:
     """Nothing but healthy and exempt instances."""
     well = ("healthy", "idle", "retried", "high-availability", "stopped", "suspended", "replica", "enhanced")
     return {"shop-prod": Project({name: SCENARIOS[name] for name in well})}
+
+
+def fleet(instances: int, projects: int) -> dict[str, Project]:
+    """Many instances with thirty backups each, most of them well; windows are spread over the day."""
+    teams = ("storefront", "payments", "logistics", "insight", "platform")
+    inhabited: list[dict[str, Scenario]] = [{} for _ in range(projects)]
+    for number in range(instances):
+        project, name = inhabited[number % projects], f"database-{number // projects:04}"
+        story = SCENARIOS[_FLEET[number // projects % len(_FLEET)]]
+        project[name] = replace(
+            story,
+            opened_ago=story.opened_ago if story.name in _TIMED else timedelta(hours=5 + number * 7 % 19),
+            settings={"userLabels": {"env": "prod", "team": teams[number % projects % len(teams)]}, **story.settings},
+            backups={"backupRetentionSettings": {"retentionUnit": "COUNT", "retainedBackups": 30}, **story.backups},
+        )
+    return {f"team-{number:03}-prod": Project(scenarios) for number, scenarios in enumerate(inhabited)}
+
+
+# Of a hundred instances: what they are. The order puts the rare ones apart.
+_RARE = ("failing", "missed", "stuck", "slow", "retried", "flapping", "running", "on-demand-only", "stale", "disabled")
+_FLEET = tuple(
+    _RARE[number // 10] if number % 10 == 5 else "idle" if number % 10 == 7 else "replica" if number == 9 else "healthy"
+    for number in range(100)
+)
+_TIMED = ("missed", "running", "stale", "slow")  # stories that depend on when the window opened
+
+MOST_INSTANCES = 1_000_000
+
+
+def named(text: str) -> dict[str, Project]:
+    """The projects of a world: `demo`, `healthy`, or `fleet:INSTANCES:PROJECTS`. Raises ValueError."""
+    name, *numbers = text.split(":")
+    if name in WORLDS and not numbers:
+        return WORLDS[name]()
+    if name != "fleet" or len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise ValueError(f"{text!r} is no world; there are demo, healthy, fleet and fleet:INSTANCES:PROJECTS")
+    instances = int(numbers[0]) if numbers else 1000
+    projects = int(numbers[1]) if numbers[1:] else max(1, instances // 100)
+    if not 1 <= projects <= instances <= MOST_INSTANCES:
+        raise ValueError(f"{text!r}: a fleet has up to {MOST_INSTANCES} instances, in no more projects than that")
+    return fleet(instances, projects)
 
 
 WORLDS: Mapping[str, Callable[[], dict[str, Project]]] = {"demo": demo, "healthy": healthy}

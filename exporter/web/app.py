@@ -14,8 +14,9 @@ from starlette.routing import Route
 from exporter import report
 from exporter.cloudsql import CredentialsError
 from exporter.config import ConfigError, format_duration
-from exporter.render import exposition_type
+from exporter.exposition import accepts_gzip, exposition_type
 from exporter.service import Exporter
+from exporter.web.scrape import Scrape
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,8 @@ def application(exporter: Exporter, *, lifecycle: bool = False) -> Starlette:
 
     def metrics(request: Request) -> Response:
         media_type = exposition_type(request.headers.get("accept", ""))
-        return Response(exporter.exposition(media_type), headers={"Content-Type": media_type, "Vary": "Accept"})
+        gzip = accepts_gzip(request.headers.get("accept-encoding", ""))
+        return Scrape(exporter.exposition(media_type, gzip=gzip), media_type, gzip=gzip)
 
     def status_page(_request: Request) -> Response:
         view = exporter.view()
@@ -60,16 +62,17 @@ def application(exporter: Exporter, *, lifecycle: bool = False) -> Starlette:
             return PlainTextResponse(f"{error}\n", status_code=400)
         return PlainTextResponse("reloaded\n")
 
+    compressed = [Middleware(GZipMiddleware, minimum_size=1000, compresslevel=2)]
     routes = [
-        Route("/", status_page),
-        Route("/metrics", metrics),
-        Route("/api/v1/status", status_json),
+        Route("/", status_page, middleware=compressed),
+        Route("/metrics", metrics),  # comes compressed
+        Route("/api/v1/status", status_json, middleware=compressed),
         Route("/-/healthy", healthy),
         Route("/-/ready", ready),
     ]
     if lifecycle:
         routes.append(Route("/-/reload", reload, methods=["POST", "PUT"]))
-    return Starlette(routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=2)])
+    return Starlette(routes=routes)
 
 
 def _yes_or_no(holds: bool, yes: str, no: str) -> Response:

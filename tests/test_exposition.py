@@ -9,16 +9,16 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter import catalogue
-from exporter.render import OPENMETRICS, TEXT, Meters, exposition_bytes, exposition_type, families
+from exporter.exposition import OPENMETRICS, TEXT, Meters, exposition_type
 from exporter.simulator import WORLDS
 from tests.builders import DAY, world
-from tests.exposed import seen, seen_again
+from tests.exposed import exposed, families, seen, seen_again
 
 DEMO = {name: project for name, project in WORLDS["demo"]().items() if not project.refuses}
 
 
-def exposed(content_type: str) -> str:
-    return exposition_bytes(content_type, families(seen(world(DEMO)), ("team",)), Meters()).decode()
+def demo(content_type: str) -> str:
+    return exposed(seen(world(DEMO)), content_type, Meters()).decode()
 
 
 def test_both_formats_hold_the_same_samples() -> None:
@@ -30,19 +30,19 @@ def test_both_formats_hold_the_same_samples() -> None:
             if not sample.name.startswith(("process_", "python_"))
         }
 
-    text, openmetrics = list(read_text(exposed(TEXT))), list(read_openmetrics(exposed(OPENMETRICS)))
+    text, openmetrics = list(read_text(demo(TEXT))), list(read_openmetrics(demo(OPENMETRICS)))
     assert samples(text) == samples(openmetrics)
     assert len(samples(text)) > 1000
 
 
 def test_promtool_has_nothing_to_say() -> None:
-    checked = subprocess.run(["promtool", "check", "metrics"], input=exposed(TEXT), capture_output=True, text=True)  # noqa: S607, PLW1510
+    checked = subprocess.run(["promtool", "check", "metrics"], input=demo(TEXT), capture_output=True, text=True)  # noqa: S607, PLW1510
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 def test_every_declared_metric_has_samples_after_two_days_in_the_demo_world() -> None:
     """A metric that never shows is a metric that nobody can rely on."""
-    ready = families(seen_again(world(DEMO), 2 * DAY), ("team",))
+    ready = families(seen_again(world(DEMO), 2 * DAY))
     told = {sample.name.removesuffix("_sum") for family in ready for sample in family.samples}
     read_from_views = {metric.name for section in catalogue.sections() for metric in section.metrics}
     searches = {metric.name for metric in catalogue.SEARCH}  # this view has none
@@ -50,7 +50,7 @@ def test_every_declared_metric_has_samples_after_two_days_in_the_demo_world() ->
 
 
 def test_each_sample_has_a_value_for_every_label() -> None:
-    for family in families(seen(world(DEMO)), ("team",)):
+    for family in families(seen(world(DEMO))):
         assert len({frozenset(sample.labels) for sample in family.samples}) == 1, family.name
 
 
