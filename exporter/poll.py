@@ -62,6 +62,7 @@ class Poller:
         self._stop = outside.stop
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._pending: set[str] = set()  # jobs waiting or under way
+        self._targeted: Targeted = {}
         self._asked: Targeted = {}  # projects that polls were begun of, with the selectors of the last one
         self._tried: set[str] = set()  # jobs that came to an end, well or badly
         self._unreadable: set[tuple[str, str, str]] = set()  # project, kind, field: said once
@@ -70,6 +71,7 @@ class Poller:
         self._was_ready = any(status.scan for status in snapshot.projects.values())
         self._lock = threading.Condition()
         self._signs_of_life: dict[str, float] = {}
+        self._retarget()
 
     def start(self) -> None:
         """Poll now and on the beat, in the background, until `stop`."""
@@ -99,7 +101,7 @@ class Poller:
         """Facts are there to serve: kept ones, or from a first poll of every project; once ready, a new one waits."""
         with self._lock:
             known = any(status.scan for status in self.snapshot.projects.values())
-            self._was_ready = known and (self._was_ready or self._targeted().keys() <= self._tried)
+            self._was_ready = known and (self._was_ready or self._targeted.keys() <= self._tried)
             return self._was_ready
 
     def healthy(self) -> bool:
@@ -127,28 +129,28 @@ class Poller:
         for target in self._config.targets:
             if isinstance(target, SearchTarget) and self._search_due(target):
                 self._submit(f"search {target.search}", partial(self._search, target))
-        for project in self._prune():
-            self._submit(project, partial(self._poll, project))
+        self._prune()
+        for project in self._targeted:
+            self._ask(project)
 
-    def _prune(self) -> Targeted:
-        """Forget what is no longer targeted; returns what is."""
+    def _prune(self) -> None:
+        """Find out what is targeted, and forget what is so no longer."""
         queries = {target.search for target in self._config.targets if isinstance(target, SearchTarget)}
         with self._lock:
-            targeted = self._targeted()
+            self._retarget()
             complete = queries <= self._answered  # else a project may yet turn out to be targeted
             if complete:
-                self.snapshot = self.snapshot.only(targeted, queries)
+                self.snapshot = self.snapshot.only(self._targeted, queries)
         if complete:
-            self._outside.ledger.forget(targeted, self._outside.clock())
-        return targeted
+            self._outside.ledger.forget(self._targeted, self._outside.clock())
 
-    def _targeted(self) -> Targeted:
-        """Every project that a target names or a search found, with the selectors of all those targets."""
+    def _retarget(self) -> None:
+        """Find every project that a target names or a search found, with the selectors of all those targets."""
         targeted: Targeted = {}
         for target in self._config.targets:
             for project in self._projects_of(target):
                 targeted[project] = (*targeted.get(project, ()), target.instances)
-        return targeted
+        self._targeted = targeted
 
     def _projects_of(self, target: ProjectTarget | SearchTarget) -> tuple[str, ...]:
         if isinstance(target, ProjectTarget):
@@ -162,6 +164,9 @@ class Poller:
         status = self.snapshot.searches.get(target.search)
         fresh = before is not None and time.monotonic() - before < target.refresh.total_seconds()
         return not (fresh and status and status.up)
+
+    def _ask(self, project: str) -> None:
+        self._submit(project, partial(self._poll, project))
 
     def _submit(self, key: str, job: Callable[[], None]) -> None:
         with self._lock:
@@ -186,14 +191,13 @@ class Poller:
             with self._lock:
                 self._pending.discard(key)
                 self._tried.add(key)
-                for project, selectors in self._targeted().items():
-                    if self._asked.get(project) != selectors:  # a search has just found it, or changed what to read
-                        self._submit(project, partial(self._poll, project))
+                if self._targeted.get(key) not in (None, self._asked.get(key)):  # a search changed what to read of it
+                    self._ask(key)
                 self._lock.notify_all()
 
     def _poll(self, project: str) -> None:
         with self._lock:
-            selectors = self._targeted().get(project, ())
+            selectors = self._targeted.get(project, ())
             full = self._asked.get(project) != selectors
             self._asked[project] = selectors
             before = self.snapshot.projects.get(project) or self._unseen(project)
@@ -220,7 +224,7 @@ class Poller:
     def _wanted(self, project: str) -> bool:
         """Whether anybody still wants to know."""
         with self._lock:
-            return not self._stop.is_set() and project in self._targeted()
+            return not self._stop.is_set() and project in self._targeted
 
     def _scan(self, project: str, selectors: Selectors, before: ProjectScan | None, *, full: bool) -> ProjectScan:
         def selects(instance: Instance) -> bool:
@@ -256,6 +260,10 @@ class Poller:
             level = logging.INFO if status.up else logging.ERROR
             log.log(level, status.message or "search answered", extra={"projects": len(status.projects)})
         self._prune()
+        with self._lock:
+            for project, selectors in self._targeted.items():
+                if self._asked.get(project) != selectors:
+                    self._ask(project)
 
     def _kept_projects(self) -> tuple[str, ...]:
         """What a search may have found before a restart: the known projects that nothing else is known to target."""
