@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,6 +14,7 @@ from exporter import __version__, commands, logs
 from exporter.cloudsql import CredentialsError
 from exporter.config import ConfigError
 from exporter.ledger import StateInUseError
+from exporter.shard import chosen
 from exporter.simulator import KINDS, Fault, named
 from exporter.web import ListenError, split_address
 
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags_of_no_command = {"-h", "--help", "--version"}
     if not given or (given[0].startswith("-") and given[0] not in flags_of_no_command):
         given.insert(0, "serve")
-    options = _parser().parse_args(given)
+    options = _options(given)
     if "log_level" in options:
         logs.configure(options.log_level, options.log_format)
     try:
@@ -56,6 +58,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return commands.FATAL
 
 
+def _options(given: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(given)
+    if "shard_total" in options:
+        host = os.environ.get("POD_NAME") or socket.gethostname()
+        try:
+            options.shard = chosen(options.shard_index, options.shard_total, options.shard_by, host)
+        except ValueError as error:
+            parser.error(str(error))
+    return options
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="cloudsql-backup-exporter",
@@ -75,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     _config_flags(serve)
     _state_flags(serve)
     _web_flags(serve, ":10853")
+    _shard_flags(serve)
     _log_flags(serve, "info")
 
     check = command("check-config", commands.check_config, "read the configuration offline and print each problem")
@@ -101,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     _simulation_flags(demo)
     _state_flags(demo)
     _web_flags(demo, "127.0.0.1:10853")
+    _shard_flags(demo)
     _log_flags(demo, "info")
 
     simulate = command("simulate", commands.simulate, "run only the simulated Cloud SQL Admin API")
@@ -149,6 +165,31 @@ def _web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         help="let POST /-/reload reload the configuration (default: off)",
     )
     parser.set_defaults(default_address=address)
+
+
+def _shard_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shard.index",
+        dest="shard_index",
+        type=_whole,
+        metavar="N",
+        help="which shard this process is, from 0 (default: the number at the end of $POD_NAME or the host name)",
+    )
+    parser.add_argument(
+        "--shard.total",
+        dest="shard_total",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="how many processes share the work (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shard.by",
+        dest="shard_by",
+        choices=("project", "instance"),
+        default="project",
+        help="what is shared out; instances only where one project is too large (default: %(default)s)",
+    )
 
 
 def _log_flags(parser: argparse.ArgumentParser, level: str) -> None:
@@ -200,6 +241,18 @@ def _address(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 7):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (number := _whole(text)):
+        raise argparse.ArgumentTypeError("there is at least one shard")
+    return number
 
 
 def _world(text: str) -> str:

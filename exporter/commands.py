@@ -144,7 +144,7 @@ def _serve(
     reloadable: bool = True,
 ) -> int:
     """Serve until a signal ends it; one of them, SIGHUP, only reloads where there is something to reload."""
-    exporter = Exporter(read_config, clock)
+    exporter = Exporter(read_config, clock, options.shard)
     server = WebServer(
         application(exporter, lifecycle=options.lifecycle), options.listen_address or [options.default_address]
     )

@@ -5,7 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -14,11 +14,13 @@ from exporter.config import Config, InstanceSelector, ProjectTarget, SearchTarge
 from exporter.ledger import Ledger
 from exporter.model import Instance, PollResult
 from exporter.scan import CodeLabels, ProjectScan, Rules, Source, SourceError, scan
+from exporter.shard import Shard
 from exporter.snapshot import ProjectStatus, SearchStatus, Snapshot
 
 log = logging.getLogger(__name__)
 
 BEAT = "beat"
+ALL = Shard()
 
 T = TypeVar("T")
 Clock = Callable[[], datetime]  # aware UTC
@@ -56,9 +58,10 @@ class Outside:
 class Poller:
     """Keeps `snapshot` current. Each poll replaces its project's entry; nothing is ever changed in place."""
 
-    def __init__(self, config: Config, outside: Outside, snapshot: Snapshot) -> None:
+    def __init__(self, config: Config, outside: Outside, snapshot: Snapshot, shard: Shard = ALL) -> None:
         """Poll nothing yet. `snapshot` is what was known before."""
-        self._config, self._outside, self.snapshot = config, outside, snapshot
+        self._config, self._outside, self._shard = config, outside, shard
+        self.snapshot = _held(snapshot, shard)
         self._stop = outside.stop
         self._jobs: queue.SimpleQueue[tuple[str, Callable[[], None]]] = queue.SimpleQueue()
         self._pending: set[str] = set()  # jobs waiting or under way
@@ -148,7 +151,7 @@ class Poller:
         """Find every project that a target names or a search found, with the selectors of all those targets."""
         targeted: Targeted = {}
         for target in self._config.targets:
-            for project in self._projects_of(target):
+            for project in filter(self._shard.holds_project, self._projects_of(target)):
                 targeted[project] = (*targeted.get(project, ()), target.instances)
         self._targeted = targeted
 
@@ -228,7 +231,7 @@ class Poller:
 
     def _scan(self, project: str, selectors: Selectors, before: ProjectScan | None, *, full: bool) -> ProjectScan:
         def selects(instance: Instance) -> bool:
-            return any(selector.selects(instance) for selector in selectors)
+            return self._shard.holds(instance.id) and any(selector.selects(instance) for selector in selectors)
 
         def unreadable(kind: str, field: str) -> None:
             self._outside.unreadable(kind)
@@ -272,6 +275,23 @@ class Poller:
         named = {target.project for target in self._config.targets if isinstance(target, ProjectTarget)}
         found = {name for query in self._answered for name in self.snapshot.searches[query].projects}
         return tuple(name for name in self.snapshot.projects if name not in named | found)
+
+
+def _held(snapshot: Snapshot, shard: Shard) -> Snapshot:
+    """What is a shard's of a snapshot that was kept when there were more or fewer shards."""
+    return replace(
+        snapshot,
+        projects={
+            name: replace(status, scan=status.scan and _held_of(status.scan, shard))
+            for name, status in snapshot.projects.items()
+            if shard.holds_project(name)
+        },
+    )
+
+
+def _held_of(scan: ProjectScan, shard: Shard) -> ProjectScan:
+    held = {name: record for name, record in scan.records.items() if shard.holds(record.instance.id)}
+    return scan if len(held) == len(scan.records) else replace(scan, records=held)
 
 
 def _attempted(read: Callable[[], T]) -> T | SourceError:

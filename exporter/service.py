@@ -14,8 +14,9 @@ from exporter.config import Config, ConfigError
 from exporter.exposition import Body, Exposition, Meters
 from exporter.ledger import open_ledger
 from exporter.manners import Manners, Pacer
-from exporter.poll import Clock, Outside, Poller
+from exporter.poll import ALL, Clock, Outside, Poller
 from exporter.scan import CodeLabels
+from exporter.shard import Shard
 from exporter.snapshot import ProjectStatus, Snapshot
 from exporter.view import ExporterFacts, View, view
 
@@ -25,23 +26,26 @@ log = logging.getLogger(__name__)
 class Exporter:
     """Polls on its beat and answers, at any moment and without waiting for the API, what is known."""
 
-    def __init__(self, read_config: Callable[[], Config], clock: Clock, *, process_metrics: bool = True) -> None:
+    def __init__(
+        self, read_config: Callable[[], Config], clock: Clock, shard: Shard = ALL, *, process_metrics: bool = True
+    ) -> None:
         """Read configuration, credentials and kept state; raises ConfigError, CredentialsError or StateInUseError.
 
         Polls nothing yet, but knows what was kept from before.
         """
-        self._read_config, self._clock = read_config, clock
+        self._read_config, self._clock, self._shard = read_config, clock, shard
         self._meters = Meters(process=process_metrics)
         self._codes = CodeLabels()
         self.config = read_config()
         self._pacer = Pacer(self.config.cloudsql.requests_per_minute)
         self._ledger = open_ledger(self.config.state.path)
         self._reloading = threading.Lock()
-        self._poller = Poller(self.config, self._connected(self.config), self._kept())
+        self._poller = Poller(self.config, self._connected(self.config), self._kept(), shard)
         self._facts = ExporterFacts(
             version=__version__,
             revision=os.environ.get("CLOUDSQL_BACKUP_EXPORTER_REVISION", ""),
             python_version=platform.python_version(),
+            shard=shard,
             reload_successful=True,
             reload_succeeded_at=clock(),
             state_persistent=self._ledger.persistent,
@@ -78,7 +82,7 @@ class Exporter:
                 raise
             if config.state != self.config.state:
                 log.warning("another state folder is used from the next start on")
-            self.config, self._poller = config, Poller(config, connected, self._poller.stop())
+            self.config, self._poller = config, Poller(config, connected, self._poller.stop(), self._shard)
             self._facts = replace(self._facts, reload_successful=True, reload_succeeded_at=self._clock())
             self._published()
             self._poller.start()

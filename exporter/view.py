@@ -10,6 +10,7 @@ from typing import TypeVar
 from exporter.assess import Assessment, Freshness, assess, holds_through
 from exporter.config import Config
 from exporter.scan import ProjectScan, Record
+from exporter.shard import Shard
 from exporter.snapshot import ProjectStatus, SearchStatus, Snapshot
 
 T = TypeVar("T")
@@ -22,6 +23,7 @@ class ExporterFacts:
     version: str
     revision: str
     python_version: str
+    shard: Shard
     reload_successful: bool
     reload_succeeded_at: datetime
     state_persistent: bool

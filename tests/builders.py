@@ -21,6 +21,7 @@ from exporter.model import (
     RunStatus,
 )
 from exporter.scan import CodeLabels, Page, Rules
+from exporter.shard import Shard
 from exporter.simulator import SimulatedClock, World
 from exporter.simulator.api import Answer, Request, answer
 from exporter.simulator.worlds import Project
@@ -43,7 +44,9 @@ INSTANCE = Instance(
     created=NOW - 400 * DAY,
     backups=SETTINGS,
 )
-FACTS = ExporterFacts("1.2.3", "abc", "3.11.0", reload_successful=True, reload_succeeded_at=NOW, state_persistent=True)
+FACTS = ExporterFacts(
+    "1.2.3", "abc", "3.11.0", Shard(), reload_successful=True, reload_succeeded_at=NOW, state_persistent=True
+)
 
 
 def run(

@@ -64,7 +64,7 @@ EXPORTER: tuple[Metric[ExporterFacts], ...] = (
         EXPORTER_PREFIX + "shard_info",
         "Which shard of how many this process is; always 1.",
         ("index", "total"),
-        lambda _facts: [Sample(("0", "1"), 1.0)],
+        lambda facts: [Sample((str(facts.shard.index), str(facts.shard.total)), 1.0)],
     ),
     gauge(
         "exporter_state_persistent",
