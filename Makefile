@@ -1,4 +1,4 @@
-.PHONY: help demo test check docs golden clean
+.PHONY: help demo test check bench docs golden clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
@@ -22,6 +22,10 @@ check: ## style, types and import rules
 	@$(BIN)/mypy
 	@echo "== import rules"
 	@PYTHONPATH=. $(BIN)/lint-imports
+
+bench: ## how fast and how small, beside its peers; try SIZES=100,1000,10000,50000
+	@scripts/setup dev
+	@$(BIN)/python -m benchmarks --sizes=$(or $(SIZES),100,1000,10000) $(ARGS)
 
 docs: ## write docs/metrics.md anew from the catalogue
 	@scripts/setup dev

@@ -23,7 +23,7 @@ from exporter.assess import Protection
 from exporter.cloudsql import CredentialsError
 from exporter.config import Config, ConfigError, State, load
 from exporter.exposition import TEXT
-from exporter.poll import Clock
+from exporter.model import Clock
 from exporter.service import Exporter, system_clock
 from exporter.simulator import Fault, SimulatedClock, Simulator, World, named
 from exporter.view import View
@@ -32,6 +32,7 @@ from exporter.web import ListenError, WebServer, application, split_address
 log = logging.getLogger(__name__)
 
 FATAL, BAD_CONFIGURATION, UNREAD = 1, 2, 3
+SWITCH = 0.0005  # seconds that a busy poll may keep a scrape from going on; Python's own default is ten times that
 MANY = 100  # instances: too many to tell the story of each
 COLOURS = {
     Protection.UNPROTECTED: "bold red",
@@ -144,6 +145,7 @@ def _serve(
     reloadable: bool = True,
 ) -> int:
     """Serve until a signal ends it; one of them, SIGHUP, only reloads where there is something to reload."""
+    sys.setswitchinterval(SWITCH)
     exporter = Exporter(read_config, clock, options.shard)
     server = WebServer(
         application(exporter, lifecycle=options.lifecycle), options.listen_address or [options.default_address]

@@ -4,7 +4,7 @@ Moments are aware UTC datetimes, spans are timedeltas, sizes are bytes. `None` m
 Field meanings: Google's discovery document of sqladmin v1, schemas `DatabaseInstance` and `BackupRun`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -128,6 +128,7 @@ class BackupTier(Word):
     UNKNOWN = "unknown"
 
 
+Clock = Callable[[], datetime]  # aware UTC
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -4,16 +4,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
 from exporter.config import Config, InstanceSelector, ProjectTarget, SearchTarget
 from exporter.ledger import Ledger
-from exporter.model import Instance, PollResult
-from exporter.scan import CodeLabels, ProjectScan, Rules, Source, SourceError, scan
+from exporter.model import Clock, Instance, PollResult
+from exporter.scan import CodeLabels, Page, ProjectScan, Rules, Source, SourceError, scan
 from exporter.shard import Shard
 from exporter.snapshot import ProjectStatus, SearchStatus, Snapshot
 
@@ -23,7 +23,6 @@ BEAT = "beat"
 ALL = Shard()
 
 T = TypeVar("T")
-Clock = Callable[[], datetime]  # aware UTC
 Selectors = tuple[InstanceSelector, ...]
 Targeted = dict[str, Selectors]
 
@@ -73,6 +72,7 @@ class Poller:
         self._answered = {query for query, status in snapshot.searches.items() if status.up or status.projects}
         self._was_ready = any(status.scan for status in snapshot.projects.values())
         self._lock = threading.Condition()
+        self._turn = threading.Lock()  # to compute: workers wait for the API at once, but read what it said in turns
         self._signs_of_life: dict[str, float] = {}
         self._retarget()
 
@@ -146,6 +146,7 @@ class Poller:
                 self.snapshot = self.snapshot.only(self._targeted, queries)
         if complete:
             self._outside.ledger.forget(self._targeted, self._outside.clock())
+        self._outside.published()
 
     def _retarget(self) -> None:
         """Find every project that a target names or a search found, with the selectors of all those targets."""
@@ -241,8 +242,9 @@ class Poller:
             log.log(level, "an item cannot be read in whole", extra={"project": project, "kind": kind, "field": field})
 
         rules = Rules(selects, self._outside.codes, unreadable, self._config.poll.full_listing_every)
-        source, now = self._patient_source(), self._outside.clock()
-        return scan(source, project, now, rules, before, full=full)
+        source, now = Waiting(self._patient_source(), self._turn), self._outside.clock()
+        with self._turn:
+            return scan(source, project, now, rules, before, full=full)
 
     def _patient_source(self) -> Source:
         """A source that gives up when the next poll would be due."""
@@ -275,6 +277,44 @@ class Poller:
         named = {target.project for target in self._config.targets if isinstance(target, ProjectTarget)}
         found = {name for query in self._answered for name in self.snapshot.searches[query].projects}
         return tuple(name for name in self.snapshot.projects if name not in named | found)
+
+
+class Waiting:
+    """A source whose asker gives up its turn to compute while it waits for an answer, and takes it again to read it.
+
+    Threads that compute at once gain nothing, the interpreter runs one at a time, but each takes its share from a
+    scrape that comes meanwhile.
+    """
+
+    def __init__(self, source: Source, turn: threading.Lock) -> None:
+        self._source, self._turn = source, turn
+
+    def instances(self, project: str) -> Iterator[Page]:
+        """As the source."""
+        return self._pages(self._source.instances(project))
+
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        """As the source."""
+        return self._pages(self._source.backup_runs(project, instance, newest=newest))
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        """As the source."""
+        return self._outside_turn(lambda: self._source.backup_run(project, instance, run_id))
+
+    def projects(self, query: str) -> Iterator[str]:
+        """As the source."""
+        return self._source.projects(query)
+
+    def _pages(self, pages: Iterator[Page]) -> Iterator[Page]:
+        while page := self._outside_turn(lambda: next(pages, None)):
+            yield page
+
+    def _outside_turn(self, wait: Callable[[], T]) -> T:
+        self._turn.release()
+        try:
+            return wait()
+        finally:
+            self._turn.acquire()
 
 
 def _held(snapshot: Snapshot, shard: Shard) -> Snapshot:

@@ -14,7 +14,8 @@ from exporter.config import Config, ConfigError
 from exporter.exposition import Body, Exposition, Meters
 from exporter.ledger import open_ledger
 from exporter.manners import Manners, Pacer
-from exporter.poll import ALL, Clock, Outside, Poller
+from exporter.model import Clock
+from exporter.poll import ALL, Outside, Poller
 from exporter.scan import CodeLabels
 from exporter.shard import Shard
 from exporter.snapshot import ProjectStatus, Snapshot
@@ -46,11 +47,12 @@ class Exporter:
             revision=os.environ.get("CLOUDSQL_BACKUP_EXPORTER_REVISION", ""),
             python_version=platform.python_version(),
             shard=shard,
+            stale_after=self.config.poll.stale_after,
             reload_successful=True,
             reload_succeeded_at=clock(),
             state_persistent=self._ledger.persistent,
         )
-        self._exposition = Exposition(self.view, self._meters)
+        self._exposition = Exposition(self.view, clock, self._meters)
         self._serving = False
 
     def start(self) -> None:
@@ -79,11 +81,18 @@ class Exporter:
                 connected = self._connected(config)
             except (ConfigError, CredentialsError):
                 self._facts = replace(self._facts, reload_successful=False)
+                self._published()
                 raise
+            config = self.config if config == self.config else config  # verdicts by the same policies stay as they are
             if config.state != self.config.state:
                 log.warning("another state folder is used from the next start on")
             self.config, self._poller = config, Poller(config, connected, self._poller.stop(), self._shard)
-            self._facts = replace(self._facts, reload_successful=True, reload_succeeded_at=self._clock())
+            self._facts = replace(
+                self._facts,
+                stale_after=config.poll.stale_after,
+                reload_successful=True,
+                reload_succeeded_at=self._clock(),
+            )
             self._published()
             self._poller.start()
             log.info("the configuration was read anew")
@@ -111,6 +120,8 @@ class Exporter:
 
     def exposition(self, content_type: str, *, gzip: bool = False) -> Body:
         """Everything known, as a scrape wants it."""
+        if not self._serving:
+            self._exposition.renew()
         return self._exposition.body(content_type, gzip=gzip)
 
     def _published(self) -> None:

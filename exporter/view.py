@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from operator import is_
 from typing import TypeVar
@@ -24,6 +24,7 @@ class ExporterFacts:
     revision: str
     python_version: str
     shard: Shard
+    stale_after: timedelta
     reload_successful: bool
     reload_succeeded_at: datetime
     state_persistent: bool
@@ -55,6 +56,10 @@ class View:
     searches: tuple[tuple[str, SearchStatus], ...]
     exporter: ExporterFacts
     judged: Mapping[str, Judged]
+
+    def holds(self, now: datetime) -> bool:
+        """Every verdict is still the same at a later moment, by the same facts."""
+        return self.now <= now and all(now <= judged.all_through for judged in self.judged.values())
 
     def read_at(self, verdict: Assessment) -> datetime:
         """When the facts that a verdict rests on were read."""

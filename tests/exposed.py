@@ -54,7 +54,9 @@ def written(content_type: str, ready: Iterable[Family]) -> bytes:
 
 def exposed(view: View, content_type: str, meters: Meters | None = None, *, gzip: bool = False) -> bytes:
     """The exposition of a view, as a scrape gets it."""
-    body = Exposition(lambda _before: view, meters or Meters(process=False)).body(content_type, gzip=gzip)
+    body = Exposition(lambda _before: view, lambda: view.now, meters or Meters(process=False)).body(
+        content_type, gzip=gzip
+    )
     assert body.length == sum(map(len, body.parts))
     return b"".join(body.parts)
 

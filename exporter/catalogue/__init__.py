@@ -14,6 +14,7 @@ from exporter.catalogue.itself import (
     API_REQUESTS,
     API_RETRIES,
     EXPORTER,
+    FACTS_AGE,
     METERS,
     PROJECT,
     SEARCH,
@@ -21,6 +22,7 @@ from exporter.catalogue.itself import (
 )
 from exporter.catalogue.runs import AGES, COUNTERS, RUNS, VERDICT
 from exporter.metric import Metric, Section
+from exporter.snapshot import ProjectStatus
 
 __all__ = [
     "API_METHODS",
@@ -43,6 +45,9 @@ def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
 
         return Section(title, ("project_id", "instance_id"), lambda view: view.assessments, identity, metrics)
 
+    def project(title: str, *metrics: Metric[ProjectStatus]) -> Section[ProjectStatus]:
+        return Section(title, ("project_id",), lambda view: view.projects, lambda status: (status.project,), metrics)
+
     return (
         instance("Verdict", *VERDICT),
         instance("Runs", *RUNS),
@@ -54,8 +59,9 @@ def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
             COUNTERS,
         ),
         instance("Instance", *INSTANCE, instance_labels(user_labels)),
-        Section("Projects", ("project_id",), lambda view: view.projects, lambda status: (status.project,), PROJECT),
+        project("Projects", *PROJECT),
         Section("Searches", ("query",), lambda view: view.searches, lambda search: (search[0],), SEARCH),
         Section("Exporter", (), lambda view: (view.exporter,), lambda _facts: (), EXPORTER),
         instance("Ages at the moment of the scrape", *AGES),
+        project("Age of the facts", FACTS_AGE),
     )

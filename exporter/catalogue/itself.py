@@ -39,6 +39,19 @@ PROJECT: tuple[Metric[ProjectStatus], ...] = (
     Metric(EXPORTER_PREFIX + "polls_total", "Polls of the project, by how they ended.", ("result",), _polls, "counter"),
 )
 
+
+def _facts_age(status: ProjectStatus) -> Iterator[Sample]:
+    if status.last_success:
+        yield Sample((), status.last_success)
+
+
+FACTS_AGE: Metric[ProjectStatus] = Metric(
+    EXPORTER_PREFIX + "project_facts_age_seconds",
+    "Time since the project was last read: how old the facts about its instances are.",
+    (),
+    _facts_age,
+)
+
 SEARCH: tuple[Metric[tuple[str, SearchStatus]], ...] = (
     gauge("exporter_search_up", "1 if the last search for projects succeeded.", lambda search: search[1].up),
     gauge(
@@ -65,6 +78,11 @@ EXPORTER: tuple[Metric[ExporterFacts], ...] = (
         "Which shard of how many this process is; always 1.",
         ("index", "total"),
         lambda facts: [Sample((str(facts.shard.index), str(facts.shard.total)), 1.0)],
+    ),
+    gauge(
+        "exporter_stale_after_seconds",
+        "Age of a project's facts beyond which the verdicts on its instances are unknown.",
+        lambda facts: facts.stale_after,
     ),
     gauge(
         "exporter_state_persistent",

@@ -77,7 +77,5 @@ def escaped(value: str) -> str:
 def told(ages: Iterable[Age], now: datetime) -> str:
     """The lines of ages at a moment."""
     moment = microseconds(now)
-    spans = [(start, (moment - since) / 1_000_000) for start, since in ages]
-    return "".join(
-        [f"{start} {repr(span) if span < _NO_EXPONENT else floatToGoString(span)}\n" for start, span in spans]
-    )
+    spans = ((start, (moment - since) / 1_000_000) for start, since in ages)
+    return "".join([f"{start} {span if span < _NO_EXPONENT else floatToGoString(span)}\n" for start, span in spans])

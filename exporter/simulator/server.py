@@ -14,7 +14,7 @@ from exporter.simulator.api import Answer, Request, answer
 from exporter.simulator.faults import Fault, Faults, Reply
 from exporter.simulator.worlds import World
 
-CONTROL = "/simulator/faults"  # GET lists the faults, POST switches one on, DELETE all off
+CONTROL = "/simulator/faults"  # GET lists the faults and counts requests, POST switches a fault on, DELETE all off
 
 
 class Simulator:
@@ -67,7 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer from the world, as far as the faults allow."""
         if self.path == CONTROL:
-            self._send(Reply.of(Answer(200, {"faults": self.simulator.faults.listed()})))
+            told = {"faults": self.simulator.faults.listed(), "requests": len(self.simulator.requests)}
+            self._send(Reply.of(Answer(200, told)))
             return
         url = urlsplit(self.path)
         self.simulator.requests.append(self.path)
