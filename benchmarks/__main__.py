@@ -78,7 +78,7 @@ def main() -> int:
         _say(f"[bold]{instances:,} instances[/] in {projects} projects")
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, programs.simulator(instances, projects) as api:
             size = Size(instances, projects, Path(folder), api.url, options)
-            full_poll = _polls(size, parts) if "NOPOLLS" not in __import__("os").environ else 1.0
+            full_poll = _polls(size, parts)
             grown[instances] = Growth(*_serving(size, parts), full_poll)
     if len(grown) > 1:
         parts.append(_growth(grown))

@@ -1,6 +1,7 @@
 """What each command does. Here the program is put together: the only place that picks a clock and a configuration."""
 
 import argparse
+import gc
 import json
 import logging
 import os
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 FATAL, BAD_CONFIGURATION, UNREAD = 1, 2, 3
 SWITCH = 0.0005  # seconds that a busy poll may keep a scrape from going on; Python's own default is ten times that
+GARBAGE = 50_000  # objects after which Python looks for cycles: facts are many, and have none
 MANY = 100  # instances: too many to tell the story of each
 COLOURS = {
     Protection.UNPROTECTED: "bold red",
@@ -146,6 +148,7 @@ def _serve(
 ) -> int:
     """Serve until a signal ends it; one of them, SIGHUP, only reloads where there is something to reload."""
     sys.setswitchinterval(SWITCH)
+    gc.set_threshold(GARBAGE)
     exporter = Exporter(read_config, clock, options.shard)
     server = WebServer(
         application(exporter, lifecycle=options.lifecycle), options.listen_address or [options.default_address]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from itertools import takewhile
 
 from exporter.model import BackupRun, BackupType, RunStatus
@@ -48,15 +47,18 @@ class History:
 
     def automated_since(self, moment: datetime) -> list[BackupRun]:
         """The automated runs of a moment and later, newest first."""
-        later = takewhile(lambda run: run.since >= moment, self.runs)
-        return [run for run in later if run.type is BackupType.AUTOMATED]
+        return [run for run in self.runs.since(moment) if run.type is BackupType.AUTOMATED]
 
 
 def history(runs: Iterable[BackupRun]) -> History:
     """Summarise the runs of one instance, given in any order."""
     packed = runs if isinstance(runs, Runs) else Runs.of(runs)
     glances = packed.glances()
-    run = cache(packed.__getitem__)  # what is newest in one way is often so in another
+    unpacked: dict[int, BackupRun] = {}  # what is newest in one way is often so in another
+
+    def run(position: int) -> BackupRun:
+        return unpacked.get(position) or unpacked.setdefault(position, packed[position])
+
     successes = [seen for seen in glances if seen.status is RunStatus.SUCCESSFUL]
     newest = max(successes, key=lambda seen: seen.began, default=None)
     skip = newest and _carrying_skip(newest, glances)

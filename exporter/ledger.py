@@ -9,6 +9,7 @@ import logging
 import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -120,6 +121,7 @@ class _Row:
     account: Account
     instance: Instance | None = None
     texts: tuple[str, ...] = ()  # those of the runs
+    check: int = 0  # CRC-32 of the packed runs
     departed: datetime | None = None
 
 
@@ -307,7 +309,9 @@ def _kept(body: bytes, packed: bytes) -> Record | Departed:
         return Departed(row.account, row.departed)
     if row.instance is None:
         raise ValueError("a record without its instance")
-    return Record(row.instance, history(Runs.kept(packed, row.texts)), row.account)
+    if zlib.crc32(packed) != row.check:
+        raise ValueError(f"the runs of {row.instance.id} are not what they were")
+    return Record(row.instance, history(Runs(packed, row.texts)), row.account)
 
 
 def _whole(head: _Head, kept: Mapping[str, Record | Departed]) -> ProjectScan:
@@ -327,7 +331,10 @@ def _changes(before: ProjectScan | None, scan: ProjectScan) -> tuple[dict[str, t
     """Rows that are new or not the same object as before, and names of those that go."""
     kept: dict[str, Record | Departed] = {**before.records, **before.departed} if before else {}
     rows = {
-        name: (_Row(record.account, record.instance, record.history.runs.texts), record.history.runs.packed)
+        name: (
+            _Row(record.account, record.instance, (runs := record.history.runs).texts, zlib.crc32(runs.packed)),
+            runs.packed,
+        )
         for name, record in scan.records.items()
         if kept.get(name) is not record
     }

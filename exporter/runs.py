@@ -6,7 +6,7 @@ somebody looks at it.
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from sys import intern
 from typing import NamedTuple, Self, overload
@@ -15,6 +15,7 @@ from exporter.model import BackupRun, BackupType, RunError, RunStatus
 
 # id, size, since, window start, enqueued, start, end, type, status, location, error code, message and label
 _ROW = struct.Struct("<qq5dBB4I")
+_SINCE = struct.Struct("<16xd")
 # Ledgers keep the positions in these two: append, and never reorder.
 _TYPES = (BackupType.AUTOMATED, BackupType.ON_DEMAND, BackupType.UNKNOWN)
 _STATUSES = (
@@ -30,7 +31,6 @@ _STATUSES = (
     RunStatus.UNKNOWN,
 )
 _NOTHING = -1  # no size
-_LATEST = 1e11  # the year 5138: a year has four digits until 9999
 _NO_TEXT = 0xFFFFFFFF
 _NO_ERROR = (_NO_TEXT,) * 3
 
@@ -39,7 +39,7 @@ class Glance(NamedTuple):
     """What can be told of a run without unpacking it: where it stands among the others, and moments in Unix time."""
 
     position: int
-    id: str
+    number: int  # the run's id
     type: BackupType
     status: RunStatus
     since: float
@@ -50,13 +50,13 @@ class Glance(NamedTuple):
 class Runs(Sequence[BackupRun]):
     """Runs of one instance, newest first. Immutable, and equal where the runs are.
 
-    `packed` and `texts` are all there is to them, and may be kept: see `kept`.
+    `packed` and `texts` are all there is to them, and may be kept.
     """
 
     __slots__ = ("packed", "texts")
 
     def __init__(self, packed: bytes = b"", texts: tuple[str, ...] = ()) -> None:
-        self.packed, self.texts = packed, texts
+        self.packed, self.texts = packed, tuple(map(intern, texts))
 
     @classmethod
     def of(cls, runs: Iterable[BackupRun]) -> Self:
@@ -82,27 +82,14 @@ class Runs(Sequence[BackupRun]):
             )
             for run in sorted(runs, key=lambda run: run.order, reverse=True)
         ]
-        return cls(b"".join(rows), tuple(map(intern, texts)))
-
-    @classmethod
-    def kept(cls, packed: bytes, texts: tuple[str, ...]) -> Self:
-        """Runs as they were packed before; raises ValueError where that cannot be what they were."""
-        if len(packed) % _ROW.size:
-            raise ValueError(f"{len(packed)} bytes are no whole number of runs")
-        for run_id, size, *moments, kind, status, location, code, message, label in _ROW.iter_unpack(packed):
-            fits = kind < len(_TYPES) and status < len(_STATUSES) and run_id >= 0 and size >= _NOTHING
-            fits = fits and all(place < len(texts) or place == _NO_TEXT for place in (location, code, message, label))
-            fits = fits and 0 <= moments[0] < _LATEST and not any(abs(moment) >= _LATEST for moment in moments)
-            if not fits or (code == _NO_TEXT) != (message == _NO_TEXT) or (code == _NO_TEXT) != (label == _NO_TEXT):
-                raise ValueError(f"run {run_id} is damaged")
-        return cls(packed, tuple(map(intern, texts)))
+        return cls(b"".join(rows), tuple(texts))
 
     def glances(self) -> list[Glance]:
         """A glance at each run, newest first."""
         return [
             Glance(
                 position,
-                str(run_id),
+                run_id,
                 _TYPES[kind],
                 _STATUSES[status],
                 since,
@@ -113,6 +100,14 @@ class Runs(Sequence[BackupRun]):
                 _ROW.iter_unpack(self.packed)
             )
         ]
+
+    def since(self, moment: datetime) -> Iterator[BackupRun]:
+        """Those of a moment and later."""
+        earliest = moment.timestamp()
+        for position in range(len(self)):
+            if _SINCE.unpack_from(self.packed, position * _ROW.size)[0] < earliest:
+                return
+            yield self[position]
 
     def with_id(self, run_id: str) -> BackupRun | None:
         """The run of that id, if it is among them."""

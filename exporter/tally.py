@@ -58,7 +58,7 @@ def first_account(runs: Runs, now: datetime) -> Account:
     glances = runs.glances()
     return Account(
         opened=now,
-        outcomes={run.id: _LETTERS.get(run.status, "") for run in glances},
+        outcomes={str(run.number): _LETTERS.get(run.status, "") for run in glances},
         ended={kind: {} for kind in {run.type for run in glances}},
     )
 
@@ -66,10 +66,10 @@ def first_account(runs: Runs, now: datetime) -> Account:
 def next_account(account: Account, runs: Runs, now: datetime) -> Account:
     """The account after a look at all runs that the API lists now; the same object where nothing is new."""
     glances = runs.glances()
-    missing = account.outcomes.keys() - {run.id for run in glances}
+    missing = account.outcomes.keys() - {str(run.number) for run in glances}
     after = account if account.opened <= now else replace(account, opened=now)  # the clock was ahead
     for run in glances:
-        if _LETTERS.get(run.status, "") not in after.outcomes.get(run.id, _UNKNOWN):
+        if _LETTERS.get(run.status, "") not in after.outcomes.get(str(run.number), _UNKNOWN):
             after = _with_run(after, runs[run.position])
     if missing != account.left.keys():
         after = replace(after, left={run_id: account.left.get(run_id, now) for run_id in missing})

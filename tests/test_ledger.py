@@ -141,7 +141,14 @@ def damage_a_row(file: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("damage", [damage_everything, damage_a_page, damage_a_row])
+def damage_the_runs(file: Path) -> None:
+    connection = sqlite3.connect(file)
+    connection.execute("UPDATE record SET runs = zeroblob(length(runs)) WHERE instance = 'healthy'")
+    connection.commit()
+    connection.close()
+
+
+@pytest.mark.parametrize("damage", [damage_everything, damage_a_page, damage_a_row, damage_the_runs])
 def test_a_damaged_file_is_set_aside_and_kept(folder: Path, damage: object, caplog: pytest.LogCaptureFixture) -> None:
     ledger = opened(folder)
     ledger.save("museum", scanned())
