@@ -4,31 +4,23 @@ Time moves only while the last poll that was kept is less than three quarters of
 what the API no longer says, such as the failure of a window that succeeded while nobody looked.
 """
 
-import json
 import random
 import shutil
-import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from exporter.ledger import FILE
-from exporter.simulator import Simulator, World
 from exporter.simulator.history import OVERDUE, SKIPPED, Attempt, Run, failing
 from exporter.simulator.scenarios import SCENARIOS, Scenario
 from exporter.simulator.worlds import Project
-from tests.builders import HOUR, NOW, waiting
-from tests.nursery import Nursery, SharedClock
-from tests.real_programs import fetch, free_port, prometheus, query
+from tests.builders import HOUR, waiting
+from tests.real_programs import prometheus, query
+from tests.stage import Stage, Totals
 
 KILLS = 100
-STEP = 300  # seconds by which time moves at once
-Totals = dict[tuple[str, str], float]
 
 OUTCOMES = (
     failing("INTERNAL_ERROR"),
@@ -55,77 +47,11 @@ PROJECTS = {
 }
 
 
-class Stage:
-    """A simulated API and exporters that come and go, on one clock."""
-
-    def __init__(self, folder: Path) -> None:
-        self.state = folder / "data"
-        self.clock = SharedClock(folder / "clock", NOW)
-        self.world = World(PROJECTS, self.clock)
-        self.simulator = Simulator(self.world)
-        self.simulator.start()
-        address = f"127.0.0.1:{free_port()}"
-        self.url = f"http://{address}/"
-        config = {
-            "cloudsql": {
-                "endpoint": self.simulator.url,
-                "credentials": "anonymous",
-                "requests_per_minute": 100_000,
-            },
-            "targets": [{"project": project} for project in PROJECTS],
-            "poll": {"interval": "40ms", "full_listing_every": "6h"},
-            "state": {"path": str(self.state)},
-        }
-        self.nursery = Nursery(folder / "clock", json.dumps(config), address)
-
-    def kept(self) -> datetime | None:
-        """The moment of the oldest poll that the ledger holds; None before each project has one."""
-        try:
-            connection = sqlite3.connect(f"file:{self.state / FILE}?mode=ro", uri=True, timeout=1)
-            rows = connection.execute("SELECT taken FROM project").fetchall()
-            connection.close()
-        except sqlite3.Error:
-            return None
-        taken = [datetime.fromisoformat(text) for (text,) in rows]
-        return min(taken) if len(taken) == len(PROJECTS) else None
-
-    def move(self) -> bool:
-        """Let time go on by a step, unless the exporter is too far behind."""
-        kept = self.kept()
-        if kept is None or self.clock() - kept > timedelta(minutes=40):
-            return False
-        self.clock.advance(STEP)
-        return True
-
-    def caught_up(self) -> bool:
-        """Wait until the ledger holds this very moment of each project."""
-        return waiting(lambda: self.kept() == self.clock())
-
-    def totals(self) -> Totals:
-        """`runs_total` of every instance together, by instance and status."""
-        totals: Totals = {}
-        for family in read_text(fetch(f"{self.url}metrics").text):
-            for sample in family.samples:
-                if sample.name == "cloudsql_backup_runs_total":
-                    totals[sample.labels["instance_id"], sample.labels["status"]] = sample.value
-        return totals
-
-    def made(self) -> Totals:
-        """What the world itself says has come to an end since the first sight, in the same shape."""
-        return {
-            (name, status.lower()): float(count)
-            for project, content in PROJECTS.items()
-            for name in content.instances
-            for status, count in Counter(self.world.ends(project, name, NOW, self.clock())).items()
-        }
-
-
 @pytest.fixture
 def stage(tmp_path: Path) -> Iterator[Stage]:
-    stage = Stage(tmp_path)
+    stage = Stage(tmp_path, PROJECTS)
     yield stage
-    stage.nursery.close()
-    stage.simulator.stop()
+    stage.close()
 
 
 def without_zeros(totals: Totals) -> Totals:

@@ -8,7 +8,7 @@ from exporter.simulator.history import Resource, ends, resource, timestamp
 from exporter.simulator.scenarios import ALL, SCENARIOS, Scenario, instance_resource
 
 DAY = timedelta(days=1)
-HISTORY = 30  # windows that the listing remembers
+HISTORY = 30  # windows that the listing remembers, beside the backups that are retained
 Clock = Callable[[], datetime]
 
 
@@ -92,10 +92,11 @@ class World:
         """Automated runs newest first, then those on demand."""
         created = self.began - scenario.created_ago
         latest = (now - self._opened(scenario, 0)) // DAY
-        for window in range(latest, latest - HISTORY, -1):
+        for window in range(latest, min(latest, 0) - HISTORY, -1):
             opened = self._opened(scenario, window)
             shown = resource(scenario.windows(window), "AUTOMATED", opened, now) if opened >= created else None
-            if shown:
+            remembered = window > latest - HISTORY or (shown and shown["status"] == "SUCCESSFUL")  # until it expires
+            if shown and remembered:
                 yield shown
         for ago, run in scenario.on_demand.items():
             shown = resource(run, "ON_DEMAND", self.began - ago, now)

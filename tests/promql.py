@@ -1,0 +1,72 @@
+"""What a PromQL expression names, held against the catalogue: metrics, and labels that they have."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import yaml
+
+from exporter import catalogue
+
+RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "cloudsql-backup.rules.yml"
+TARGET = {"job", "instance"}  # every series has them once it is scraped
+PROMETHEUS = {"up": TARGET, "ALERTS": {"alertname", "alertstate", "severity", "team", "project_id", "instance_id"}}
+COMPARISONS = ("==", "!=", "<", ">", "<=", ">=")
+_GROUPING = re.compile(r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\(([^)]*)\)")
+
+
+def rules() -> list[dict[str, Any]]:
+    """Every rule that ships."""
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def known() -> dict[str, set[str]]:
+    """The labels of every series that can be asked for, by its name."""
+    series: dict[str, set[str]] = {}
+    for section in catalogue.sections(("team",)):
+        for metric in section.metrics:
+            labels = {*section.identity, *metric.labels, *TARGET}
+            for suffix in ("", "_sum", "_count") if metric.type == "summary" else ("",):
+                series[metric.name + suffix] = labels
+    for meter in catalogue.METERS:
+        for suffix in ("_bucket", "_sum", "_count") if meter.type == "histogram" else ("",):
+            series[meter.name + suffix] = {*meter.labels, *TARGET, "le"}
+    every = set.union(*series.values())
+    return series | {rule["record"]: every for rule in rules() if "record" in rule} | PROMETHEUS
+
+
+def unknown(expression: str, series: Mapping[str, set[str]]) -> list[str]:
+    """The metrics that do not exist, and the labels that their metric has not. Raises ValueError for bad syntax."""
+    wrong = []
+    every = set.union(*series.values())
+    for selector in _selectors(promql_parser.parse(expression)):
+        labels = {matcher.name for matcher in selector.matchers.matchers}
+        if selector.name not in series:
+            wrong.append(str(selector.name))
+        else:
+            wrong += [f"{selector.name}{{{label}}}" for label in sorted(labels - series[selector.name])]
+    for listed in _GROUPING.findall(expression):
+        wrong += [label for label in re.findall(r"\w+", listed) if label not in every]
+    return wrong
+
+
+def compares(expression: str) -> bool:
+    """Whether there is a comparison in it."""
+    nodes = _below(promql_parser.parse(expression))
+    return any(isinstance(node, promql_parser.BinaryExpr) and str(node.op) in COMPARISONS for node in nodes)
+
+
+def _selectors(node: Any) -> Iterator[Any]:
+    for below in _below(node):
+        if isinstance(below, promql_parser.VectorSelector):
+            yield below
+
+
+def _below(node: Any) -> Iterator[Any]:
+    yield node
+    inner = [getattr(node, name, None) for name in ("lhs", "rhs", "expr", "param", "vector_selector", "vs")]
+    for child in [*inner, *(getattr(node, "args", None) or [])]:
+        if child is not None and not isinstance(child, str):
+            yield from _below(child)
