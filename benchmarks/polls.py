@@ -20,6 +20,7 @@ import httplib2
 from googleapiclient import discovery
 
 from exporter import parse
+from exporter.commands import tune_interpreter
 from exporter.config import load
 from exporter.history import history
 from exporter.model import PollResult
@@ -45,6 +46,7 @@ def measured(kind: str, config: Path) -> dict[str, Cost]:
 def _ours(config: Path) -> dict[str, Cost]:
     """The whole exporter with its state on disk: a first poll of everything, and the next, which finds nothing new."""
     settings = load(config)
+    tune_interpreter()
     exporter = Exporter(lambda: settings, system_clock)
     polled = 0
 

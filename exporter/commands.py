@@ -55,6 +55,12 @@ def serve(options: argparse.Namespace) -> int:
     return _serve(options, lambda: _with_state(load(options.config_file), options.state_path), system_clock)
 
 
+def tune_interpreter() -> None:
+    """Settings of Python for a process that computes and answers at once."""
+    sys.setswitchinterval(SWITCH)
+    gc.set_threshold(GARBAGE)
+
+
 def check_config(options: argparse.Namespace) -> int:
     """Say whether the configuration can be used."""
     config = load(options.config_file)
@@ -147,8 +153,7 @@ def _serve(
     reloadable: bool = True,
 ) -> int:
     """Serve until a signal ends it; one of them, SIGHUP, only reloads where there is something to reload."""
-    sys.setswitchinterval(SWITCH)
-    gc.set_threshold(GARBAGE)
+    tune_interpreter()
     exporter = Exporter(read_config, clock, options.shard)
     server = WebServer(
         application(exporter, lifecycle=options.lifecycle), options.listen_address or [options.default_address]

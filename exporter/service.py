@@ -23,6 +23,8 @@ from exporter.view import ExporterFacts, View, view
 
 log = logging.getLogger(__name__)
 
+GATHERED = 0.2  # seconds in which the news of polls is gathered before it is rendered
+
 
 class Exporter:
     """Polls on its beat and answers, at any moment and without waiting for the API, what is known."""
@@ -41,6 +43,7 @@ class Exporter:
         self._pacer = Pacer(self.config.cloudsql.requests_per_minute)
         self._ledger = open_ledger(self.config.state.path)
         self._reloading = threading.Lock()
+        self._news, self._stopped = threading.Event(), threading.Event()
         self._poller = Poller(self.config, self._connected(self.config), self._kept(), shard)
         self._facts = ExporterFacts(
             version=__version__,
@@ -53,16 +56,18 @@ class Exporter:
             state_persistent=self._ledger.persistent,
         )
         self._exposition = Exposition(self.view, clock, self._meters)
-        self._serving = False
+        self._shown: Snapshot | None = None  # what the exposition was last rendered of
 
     def start(self) -> None:
         """Begin to poll in the background, and keep the exposition rendered."""
-        self._serving = True
-        self._published()
+        self._render()
+        threading.Thread(target=self._keep_rendered, name="render", daemon=True).start()
         self._poller.start()
 
     def stop(self) -> None:
         """Stop polling at once; a poll under way is left behind."""
+        self._stopped.set()
+        self._news.set()
         self._poller.stop()
 
     def poll_once(self, progress: Callable[[int, int], None]) -> View:
@@ -81,7 +86,7 @@ class Exporter:
                 connected = self._connected(config)
             except (ConfigError, CredentialsError):
                 self._facts = replace(self._facts, reload_successful=False)
-                self._published()
+                self._exposition.renew()
                 raise
             config = self.config if config == self.config else config  # verdicts by the same policies stay as they are
             if config.state != self.config.state:
@@ -93,7 +98,7 @@ class Exporter:
                 reload_successful=True,
                 reload_succeeded_at=self._clock(),
             )
-            self._published()
+            self._exposition.renew()
             self._poller.start()
             log.info("the configuration was read anew")
 
@@ -120,13 +125,24 @@ class Exporter:
 
     def exposition(self, content_type: str, *, gzip: bool = False) -> Body:
         """Everything known, as a scrape wants it."""
-        if not self._serving:
-            self._exposition.renew()
+        if self._shown is not self.snapshot:  # a poll ended just now
+            self._render()
         return self._exposition.body(content_type, gzip=gzip)
 
-    def _published(self) -> None:
-        if self._serving:
-            self._exposition.renew()
+    def _render(self) -> None:
+        snapshot = self.snapshot
+        self._exposition.renew()
+        self._shown = snapshot
+
+    def _keep_rendered(self) -> None:
+        """Render what polls bring, of many that end together at once."""
+        while self._news.wait() and not self._stopped.is_set():
+            self._news.clear()
+            try:
+                self._render()
+            except Exception:  # the edge of this thread: the next scrape meets the same fault, and answers 500
+                log.exception("a fault of the exporter; please report it")
+            self._stopped.wait(GATHERED)
 
     def _connected(self, config: Config) -> Outside:
         """What a poller needs by this configuration. Raises CredentialsError."""
@@ -140,9 +156,7 @@ class Exporter:
             self._pacer = Pacer(config.cloudsql.requests_per_minute)
         manners = Manners(self._pacer, stop, self._meters.retry)
         api = CloudSqlApi(config.cloudsql, config.poll.timeout, manners, observe)
-        return Outside(
-            api.until, self._clock, self._ledger, self._codes, self._meters.unreadable, self._published, stop
-        )
+        return Outside(api.until, self._clock, self._ledger, self._codes, self._meters.unreadable, self._news.set, stop)
 
     def _kept(self) -> Snapshot:
         """What was known before a restart."""
