@@ -28,7 +28,7 @@ from tests.real_programs import answering, free_port, prometheus
 from tests.stage import Stage
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
-SETTLED = 4  # seconds in which everything that would be told is told
+SETTLED = 3  # seconds in which everything that would be told is told
 Told = tuple[str, str, str]  # status, alert, instance or project
 
 

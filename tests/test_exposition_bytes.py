@@ -95,13 +95,13 @@ def test_the_bytes_are_those_of_the_client_library(
 def test_after_every_change_the_bytes_are_those_of_a_new_exposition() -> None:
     """Instances change, come and go, projects fail, time passes, a policy is another: nothing old stays behind."""
     dice = random.Random(20261123)
-    all_seen = seen(world(named("fleet:120:4")))
+    all_seen = seen(world(named("fleet:60:4")))
     projects = {status.project: dict(status.scan.records) for status in all_seen.projects if status.scan}
     now, settled = NOW, config(collect=LABELS)
     snapshot = Snapshot({status.project: status for status in all_seen.projects})
     meters = Meters(process=False)
     exposition = Exposition(lambda before: view(snapshot, settled, FACTS, now, before), lambda: now, meters)
-    for step in range(36):
+    for step in range(24):
         project = dice.choice(sorted(projects))
         name = dice.choice(sorted(projects[project]))
         record = projects[project][name]

@@ -25,7 +25,7 @@ runs = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     told=st.lists(runs, max_size=5),
     created=st.none() | hours,
