@@ -51,6 +51,7 @@ class Exporter:
             python_version=platform.python_version(),
             shard=shard,
             stale_after=self.config.poll.stale_after,
+            requests_per_minute=self.config.cloudsql.requests_per_minute,
             reload_successful=True,
             reload_succeeded_at=clock(),
             state_persistent=self._ledger.persistent,
@@ -95,6 +96,7 @@ class Exporter:
             self._facts = replace(
                 self._facts,
                 stale_after=config.poll.stale_after,
+                requests_per_minute=config.cloudsql.requests_per_minute,
                 reload_successful=True,
                 reload_succeeded_at=self._clock(),
             )

@@ -25,6 +25,7 @@ class ExporterFacts:
     python_version: str
     shard: Shard
     stale_after: timedelta
+    requests_per_minute: int
     reload_successful: bool
     reload_succeeded_at: datetime
     state_persistent: bool

@@ -45,7 +45,7 @@ INSTANCE = Instance(
     backups=SETTINGS,
 )
 FACTS = ExporterFacts(
-    "1.2.3", "abc", "3.11.0", Shard(), HOUR, reload_successful=True, reload_succeeded_at=NOW, state_persistent=True
+    "1.2.3", "abc", "3.11.0", Shard(), HOUR, 300, reload_successful=True, reload_succeeded_at=NOW, state_persistent=True
 )
 
 

@@ -78,8 +78,7 @@ def instance_labels(names: tuple[str, ...]) -> Metric[Assessment]:
     """The metric that carries these user labels."""
 
     def samples(verdict: Assessment) -> Iterator[Sample]:
-        if names:
-            yield Sample(tuple(verdict.instance.user_labels.get(name, "") for name in names), 1.0)
+        yield Sample(tuple(verdict.instance.user_labels.get(name, "") for name in names), 1.0)
 
     meaning = "User labels of the instance, those named in collect.user_labels; always 1."
     return Metric(PREFIX + "instance_labels", meaning, tuple(label_name(name) for name in names), samples)

@@ -85,6 +85,11 @@ EXPORTER: tuple[Metric[ExporterFacts], ...] = (
         lambda facts: facts.stale_after,
     ),
     gauge(
+        "exporter_api_requests_per_second_limit",
+        "Requests to the API that this process makes at most: the pace it keeps below the quota.",
+        lambda facts: facts.requests_per_minute / 60,
+    ),
+    gauge(
         "exporter_state_persistent",
         "1 if facts and counters are kept in the state folder and survive a restart.",
         lambda facts: facts.state_persistent,
