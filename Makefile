@@ -1,4 +1,4 @@
-.PHONY: help demo test check bench docs golden clean
+.PHONY: help demo test check bench dashboards history docs golden clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
@@ -26,6 +26,14 @@ check: ## style, types and import rules
 bench: ## how fast and how small, beside its peers; try SIZES=100,1000,10000,50000
 	@scripts/setup dev
 	@$(BIN)/python -m benchmarks --sizes=$(or $(SIZES),100,1000,10000) $(ARGS)
+
+dashboards: ## write the files of grafana/ anew from grafana/source/
+	@scripts/setup dev
+	@$(BIN)/python -m grafana.source
+
+history: ## days of a simulated world as data for a Prometheus; try WORLD=fleet:1000:12 DAYS=8
+	@scripts/setup dev
+	@$(BIN)/python -m scripts.history --world=$(or $(WORLD),demo) --days=$(or $(DAYS),8) build/history
 
 docs: ## write docs/metrics.md anew from the catalogue
 	@scripts/setup dev

@@ -23,10 +23,10 @@ Totals = dict[tuple[str, str], float]
 class Stage:
     """A simulated API and exporters that come and go, on one clock."""
 
-    def __init__(self, folder: Path, projects: Mapping[str, Project], **more: object) -> None:
+    def __init__(self, folder: Path, projects: Mapping[str, Project], start: datetime = NOW, **more: object) -> None:
         self._projects = projects
         self.state = folder / "data"
-        self.clock = SharedClock(folder / "clock", NOW)
+        self.clock = SharedClock(folder / "clock", start)
         self.world = World(projects, self.clock)
         self.simulator = Simulator(self.world)
         self.simulator.start()

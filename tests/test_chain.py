@@ -5,7 +5,6 @@ Rules and inhibition are those that ship; only their waiting times are shortened
 
 import contextlib
 import json
-import re
 import subprocess
 import threading
 import time
@@ -24,6 +23,7 @@ from exporter.simulator.history import HEALTHY, MISSED, Run, failing
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from tests.builders import HOUR, waiting
+from tests.promql import hurried
 from tests.real_programs import answering, free_port, prometheus
 from tests.stage import Stage
 
@@ -87,14 +87,6 @@ class Receiver:
 
 def _about(labels: dict[str, str]) -> str:
     return labels.get("instance_id") or labels.get("project_id", "")
-
-
-def hurried(text: str) -> str:
-    """Rules that wait seconds where the shipped ones wait minutes."""
-    hurried = re.sub(r"\bfor: \w+", "for: 2s", text)
-    return hurried.replace("keep_firing_for: 15m", "keep_firing_for: 6s").replace(
-        "keep_firing_for: 10m", "keep_firing_for: 2s"
-    )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Grafana: dashboards, their source, and what provisions them."""

@@ -1,0 +1,1 @@
+"""The dashboards as code. `make dashboards` writes what Grafana takes from it."""

@@ -1,0 +1,273 @@
+"""The Fleet dashboard: are all backups well, and if not, whose are not, since when, why, and who must act."""
+
+from collections.abc import Iterator
+
+from grafana_foundation_sdk.builders import stat
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
+
+from grafana.source import promql
+from grafana.source.assembly import (
+    FLEET,
+    Row,
+    dashboard,
+    failures,
+    query_variable,
+)
+from grafana.source.attention import attention
+from grafana.source.panels import (
+    BLUE,
+    GREEN,
+    NO_DATA_YET,
+    ORANGE,
+    PURPLE,
+    RED,
+    STATES,
+    area,
+    buckets,
+    instant,
+    lines,
+    number,
+    ranged,
+    ranking,
+    stacked,
+)
+from grafana.source.promql import AGE, EACH, INSTANCE, PREFIX, each, expected, owned, recorded, selector, state
+
+HOUR = 3600
+EXPECTED = each("protection", 'state!="exempt"')
+DURATION = each("last_success_duration_seconds", 'backup_type="automated"')
+NAME = "{{instance_id}} in {{project_id}}"
+SUMS = 'project_state:cloudsql_backup_protection:sum{project_id=~"$project"'
+COARSE = "15m"  # the shortest step over days: backups happen once a day
+RECORDED = "From the recording rules that ship with the exporter."
+VARIABLES = (
+    query_variable(
+        "project", "Project", f"label_values({promql.EXPORTER}project_up{{{promql.JOB}}}, project_id)", ".+"
+    ),
+    query_variable(
+        "team", "Team", f"label_values({promql.PREFIX}instance_labels{{{promql.PROJECT}}}, label_team)", ".*"
+    ),
+    query_variable(
+        "instance",
+        "Instance",
+        f'label_values({promql.PREFIX}instance_labels{{{promql.PROJECT}, label_team=~"$team"}}, instance_id)',
+        ".+",
+    ),
+)
+
+
+def _total(*states: str) -> str:
+    return f"sum({owned(state(*states))})"
+
+
+def _tiles() -> Iterator[stat.Panel]:
+    none_is_good = ((None, GREEN), (1, RED))
+    yield number(
+        "Unprotected",
+        "Instances without a backup to rely on: nothing restorable, or what is there is critically old. Act now.",
+        instant(_total("unprotected")),
+        steps=none_is_good,
+    )
+    yield number(
+        "At risk",
+        "Instances with a recent enough backup, and something wrong that may cost them the next. Act today.",
+        instant(_total("at_risk")),
+        steps=((None, GREEN), (1, ORANGE)),
+    )
+    yield number(
+        "Unknown",
+        "Instances whose project was not read for longer than `stale_after`: nobody would notice a missing backup.",
+        instant(_total("unknown")),
+        steps=((None, GREEN), (1, PURPLE)),
+    )
+    yield number("Protected", "Instances with a recent backup and nothing wrong.", instant(_total("protected")))
+    yield number(
+        "Exempt",
+        "Instances of which no automated backup is expected: replicas, stopped, brand new, and others.",
+        instant(_total("exempt")),
+    )
+    yield number(
+        "Protected share",
+        "Protected instances, of all of which backups are expected.",
+        instant(f"{_total('protected')}\n/ sum({owned(EXPECTED)})"),
+        unit="percentunit",
+    )
+    yield number(
+        "Projects not read",
+        "Projects whose last poll failed: their instances will be unknown once the facts are too old.",
+        instant(f"sum(1 - {promql.project('project_up')})"),
+        steps=none_is_good,
+    )
+    yield number(
+        "Oldest facts",
+        "Time since the project that was read longest ago was read. Everything here is at most this old. "
+        "Colours suit the default `stale_after` of one hour.",
+        instant(f"max({promql.project('project_facts_age_seconds', 'min')})"),
+        unit="s",
+        steps=((None, GREEN), (2700, ORANGE), (HOUR, PURPLE)),
+    ).decimals(0)
+
+
+def _over_time() -> Iterator[Builder[Panel]]:
+    by_state = lines(
+        "Instances by state",
+        f"How many instances were in which state, of all teams. {RECORDED}",
+        [
+            ranged(recorded(f'sum({SUMS}, state="{name}"}})'), name.replace("_", " "), ref, COARSE)
+            for ref, name in zip("ABCDE", STATES, strict=True)
+        ],
+        "short",
+        {name.replace("_", " "): colour for name, colour in STATES.items()},
+    ).no_value(NO_DATA_YET)
+    share = f'sum({SUMS}, state="protected"}}) / sum({SUMS}, state!="exempt"}})'
+    month = f'sum(sum_over_time({SUMS}, state="protected"}}[30d])) / sum(sum_over_time({SUMS}, state!="exempt"}}[30d]))'
+    against = lines(
+        "Protected share against the objective",
+        "Protected instances, of those of which backups are expected: at each moment, and of all hours of the 30 days "
+        f"before it, for which the objective is meant. Of all teams. {RECORDED}",
+        [
+            ranged(recorded(share), "now", "A", COARSE),
+            ranged(recorded(month), "30 days", "B", COARSE),
+            ranged(recorded("max(cloudsql_backup:objective:ratio)"), "objective", "C", COARSE),
+        ],
+        "percentunit",
+        {"now": GREEN, "30 days": BLUE, "objective": RED},
+    )
+    yield area(stacked(by_state), 12, 9)
+    yield area(against.max(1).no_value(NO_DATA_YET), 12, 9)
+
+
+def _where() -> Iterator[Builder[Panel]]:
+    protected = owned(state("protected"))
+    errors = selector(PREFIX + "errors_total", INSTANCE)
+    # A code is there from its first failure on, which increase() does not see.
+    failures = f"max by ({EACH}, backup_type, code) (\n{errors} - ({errors} offset $__range or 0 * {errors})\n)"
+    coverage = f"sum by (project_id) ({protected})\n/ (sum by (project_id) ({owned(EXPECTED)}) > 0)"
+    yield area(
+        ranking(
+            "Coverage by project, lowest ten",
+            "Protected instances, of those of which backups are expected.",
+            [instant(f"bottomk(10, {coverage})", "{{project_id}}")],
+            "percentunit",
+            ((None, RED), (0.9, ORANGE), (0.99, GREEN)),
+            most=1,
+        ),
+        8,
+        9,
+    )
+    for title, label in (("Failures by error code", "code"), ("Failures by project", "project_id")):
+        yield area(
+            ranking(
+                f"{title}, highest ten",
+                "Backups that failed in the time range, also those that a retry made good.",
+                [instant(f"topk(10, sum by ({label}) ({owned(failures)}) > 0)", f"{{{{{label}}}}}")],
+                "short",
+                ((None, RED),),
+            )
+            .decimals(0)
+            .no_value("No failure was seen"),
+            8,
+            9,
+        )
+
+
+def _spread() -> Iterator[Builder[Panel]]:
+    """Ages and durations: how they are distributed, and the ten that stand out."""
+    ratio = f"{AGE} / {each('policy_max_age_seconds')}"
+    age, duration = owned(expected(AGE)), owned(DURATION)
+    yield area(
+        ranking(
+            "Age of the recovery point",
+            "How many instances would lose how much: time since the moment up to which a restore loses nothing.",
+            buckets(age, (6, 12, 24, 30, 54), "h", HOUR),
+            "short",
+            ((None, BLUE),),
+        ),
+        5,
+        9,
+    )
+    yield area(
+        ranking(
+            "Oldest against the limit, ten",
+            "Age of the recovery point, of what the policy of the instance allows.",
+            [instant(f"topk(10, {owned(expected(ratio))})", NAME)],
+            "percentunit",
+            ((None, GREEN), (1, ORANGE), (1.8, RED)),
+        ).decimals(0),
+        7,
+        9,
+    )
+    yield area(
+        ranking(
+            "Duration of the last backup",
+            "How many instances took how long for the newest successful automated backup.",
+            buckets(duration, (5, 15, 60, 180, 360), "min", 60),
+            "short",
+            ((None, BLUE),),
+        ),
+        5,
+        9,
+    )
+    yield area(
+        ranking(
+            "Longest, ten",
+            "Duration of the newest successful automated backup.",
+            [instant(f"topk(10, {duration})", NAME)],
+            "s",
+            ((None, BLUE), (6 * HOUR, ORANGE)),
+        ),
+        7,
+        9,
+    )
+
+
+def _ahead() -> Iterator[Builder[Panel]]:
+    due = f"{each('next_due_timestamp_seconds')} - time()"
+    yield area(
+        ranking(
+            "Due in the next hours",
+            "How many automated backups must have begun by when. A window of four hours ends at that moment.",
+            buckets(owned(due), (0, 1, 4, 8, 16), "h", HOUR),
+            "short",
+            ((None, BLUE),),
+        ),
+        5,
+        9,
+    )
+    yield area(
+        ranking(
+            "Due next, ten",
+            "Time until the next automated backup must have begun.",
+            [instant(f"bottomk(10, {owned(due)})", NAME)],
+            "s",
+            ((None, BLUE),),
+        ),
+        7,
+        9,
+    )
+    size = 'project:cloudsql_backup_retained_size_bytes:sum{project_id=~"$project"}'
+    growth = lines(
+        "Retained size, largest ten projects",
+        f"Chargeable size of all backups that can be restored, where the API reports it. Of all teams. {RECORDED}",
+        [ranged(recorded(f"topk(10, {size})"), "{{project_id}}", interval=COARSE)],
+        "bytes",
+    )
+    yield area(stacked(growth).no_value(NO_DATA_YET), 12, 9)
+
+
+def build() -> Dashboard:
+    """The whole dashboard."""
+    return dashboard(
+        FLEET,
+        VARIABLES,
+        [
+            Row("", [area(tile, 3, 4) for tile in _tiles()]),
+            Row("", [area(attention(), 24, 12)]),
+            Row("Over time", list(_over_time())),
+            Row("Where", list(_where())),
+            Row("Ages and durations", list(_spread())),
+            Row("Ahead", list(_ahead())),
+        ],
+        [failures()],
+    )

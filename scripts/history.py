@@ -1,0 +1,140 @@
+"""Days of a simulated world, as Prometheus would have scraped them: a data folder to look at dashboards with.
+
+Nobody wants to wait a week to see a week. The world is polled by the real exporter at moments of the past that end
+now, and promtool makes blocks of what it exposed and of what the recording rules make of that.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from exporter.exposition import OPENMETRICS, Exposition, Meters
+from exporter.model import PollResult
+from exporter.scan import SourceError, scan
+from exporter.simulator import SimulatedClock, World, named
+from exporter.snapshot import ProjectStatus, Snapshot
+from exporter.view import view
+from tests.builders import FACTS, WorldSource, config, rules
+
+RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "cloudsql-backup.rules.yml"
+TARGET = 'job="cloudsql-backup",instance="history:10853"'
+PORT = 10855
+BLOCKS = ("tsdb", "create-blocks-from", "--max-block-duration=720h")
+PASSES = 4  # a rule sees what others record only in the next pass
+_SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
+
+
+def exposed(name: str, days: float, every: timedelta) -> Iterator[tuple[float, str]]:
+    """What the exporter exposes of a world, again and again until now: Unix seconds, and OpenMetrics text."""
+    clock = SimulatedClock(datetime.now(UTC).replace(second=0, microsecond=0), 0)
+    world = World(named(name), clock)  # its stories are told from the end, so that they lead up to it
+    steps = int(timedelta(days=days) / every)
+    clock.advance(-steps * every)
+    settings = config(collect={"user_labels": ["team", "env"]})
+    snapshot = Snapshot()
+    exposition = Exposition(lambda before: view(snapshot, settings, FACTS, clock(), before), clock, Meters())
+    for _ in range(steps + 1):
+        for project, content in world.projects.items():
+            status = snapshot.projects.get(project) or ProjectStatus(project)
+            if content.refuses:
+                status = status.failed(SourceError(PollResult.FORBIDDEN, content.refuses), timedelta())
+            else:
+                found = scan(WorldSource(world), project, clock(), rules(), status.scan)
+                status = status.succeeded(found, timedelta(seconds=0.2))
+            snapshot = snapshot.with_project(status)
+        exposition.renew()
+        yield clock().timestamp(), b"".join(exposition.body(OPENMETRICS, gzip=False).parts).decode()
+        clock.advance(every)
+
+
+def scraped(moment: float, text: str) -> Iterator[str]:
+    """The samples as they are stored, with their moment and the labels of a target."""
+    for line in text.splitlines():
+        if sample := _SAMPLE.match(line):
+            name, labels, value = sample.groups()
+            yield f"{name}{{{TARGET}{',' + labels if labels else ''}}} {value} {moment:.0f}\n"
+    yield f"up{{{TARGET}}} 1 {moment:.0f}\n"
+
+
+@contextmanager
+def prometheus(folder: Path) -> Iterator[str]:
+    """A Prometheus that serves a data folder for a while; its URL."""
+    url = f"http://127.0.0.1:{PORT}"
+    command = ["prometheus", "--config.file=/dev/null", f"--storage.tsdb.path={folder}"]
+    command += [f"--web.listen-address=127.0.0.1:{PORT}", "--storage.tsdb.retention.time=1y", "--log.level=error"]
+    process = subprocess.Popen(command)  # noqa: S603 (a fixed list)
+    try:
+        for _ in range(100):
+            time.sleep(0.2)
+            try:
+                if urllib.request.urlopen(f"{url}/-/ready").status == 200:  # noqa: S310 (http on loopback)
+                    break
+            except OSError:
+                continue
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def promtool(*arguments: str) -> None:
+    """Run promtool; raises CalledProcessError with what it said."""
+    subprocess.run(["promtool", *arguments], check=True, capture_output=True, text=True)  # noqa: S603, S607
+
+
+def write(folder: Path, world: str, days: float, every: timedelta) -> None:
+    """Fill a data folder of Prometheus."""
+    moments = []
+    with tempfile.NamedTemporaryFile("w", suffix=".om") as samples, Progress(console=Console(stderr=True)) as bar:
+        total = int(timedelta(days=days) / every) + 1
+        for moment, text in bar.track(exposed(world, days, every), total, description="polling the past"):
+            moments.append(moment)
+            samples.writelines(scraped(moment, text))
+        samples.write("# EOF\n")
+        samples.flush()
+        task = bar.add_task("making blocks", total=None)
+        promtool(*BLOCKS, "openmetrics", samples.name, str(folder))
+        for number in range(PASSES):
+            bar.update(task, description=f"recording, pass {number + 1} of {PASSES}")
+            with prometheus(folder) as url:
+                promtool(
+                    *(*BLOCKS, "rules", f"--url={url}", f"--output-dir={folder}"),
+                    *(f"--start={moments[0]:.0f}", f"--end={moments[-1]:.0f}"),
+                    *(f"--eval-interval={every.total_seconds():.0f}s", str(RULES)),
+                )
+
+
+def main() -> int:
+    """Read the flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--world", default="demo", help="demo, healthy or fleet:INSTANCES:PROJECTS (%(default)s)")
+    parser.add_argument("--days", type=float, default=8, help="how far back (%(default)s)")
+    parser.add_argument("--every", type=float, default=5, help="minutes between scrapes (%(default)s)")
+    parser.add_argument("folder", type=Path, help="where Prometheus is to find its data; must not exist yet")
+    options = parser.parse_args()
+    if options.folder.exists():
+        parser.error(f"{options.folder} exists already")
+    try:
+        write(options.folder, options.world, options.days, timedelta(minutes=options.every))
+    except subprocess.CalledProcessError as error:
+        shutil.rmtree(options.folder, ignore_errors=True)
+        sys.stderr.write(f"error: {' '.join(error.cmd[:3])} failed: {error.stderr.strip()}\n")
+        return 1
+    sys.stdout.write(f"prometheus --storage.tsdb.path={options.folder} --storage.tsdb.retention.time=1y ...\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
