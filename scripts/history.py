@@ -31,17 +31,18 @@ from tests.builders import FACTS, WorldSource, config, rules
 RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "cloudsql-backup.rules.yml"
 TARGET = 'job="cloudsql-backup",instance="history:10853"'
 PORT = 10855
+EVERY = timedelta(minutes=5)  # Prometheus looks back no further for a sample
 BLOCKS = ("tsdb", "create-blocks-from", "--max-block-duration=720h")
 PASSES = 4  # a rule sees what others record only in the next pass
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 
 
-def exposed(name: str, days: float, every: timedelta) -> Iterator[tuple[float, str]]:
+def exposed(name: str, days: float) -> Iterator[tuple[float, str]]:
     """What the exporter exposes of a world, again and again until now: Unix seconds, and OpenMetrics text."""
     clock = SimulatedClock(datetime.now(UTC).replace(second=0, microsecond=0), 0)
     world = World(named(name), clock)  # its stories are told from the end, so that they lead up to it
-    steps = int(timedelta(days=days) / every)
-    clock.advance(-steps * every)
+    steps = int(timedelta(days=days) / EVERY)
+    clock.advance(-steps * EVERY)
     settings = config(collect={"user_labels": ["team", "env"]})
     snapshot = Snapshot()
     exposition = Exposition(lambda before: view(snapshot, settings, FACTS, clock(), before), clock, Meters())
@@ -56,7 +57,7 @@ def exposed(name: str, days: float, every: timedelta) -> Iterator[tuple[float, s
             snapshot = snapshot.with_project(status)
         exposition.renew()
         yield clock().timestamp(), b"".join(exposition.body(OPENMETRICS, gzip=False).parts).decode()
-        clock.advance(every)
+        clock.advance(EVERY)
 
 
 def scraped(moment: float, text: str) -> Iterator[str]:
@@ -94,12 +95,12 @@ def promtool(*arguments: str) -> None:
     subprocess.run(["promtool", *arguments], check=True, capture_output=True, text=True)  # noqa: S603, S607
 
 
-def write(folder: Path, world: str, days: float, every: timedelta) -> None:
+def write(folder: Path, world: str, days: float) -> None:
     """Fill a data folder of Prometheus."""
     moments = []
     with tempfile.NamedTemporaryFile("w", suffix=".om") as samples, Progress(console=Console(stderr=True)) as bar:
-        total = int(timedelta(days=days) / every) + 1
-        for moment, text in bar.track(exposed(world, days, every), total, description="polling the past"):
+        total = int(timedelta(days=days) / EVERY) + 1
+        for moment, text in bar.track(exposed(world, days), total, description="polling the past"):
             moments.append(moment)
             samples.writelines(scraped(moment, text))
         samples.write("# EOF\n")
@@ -112,7 +113,7 @@ def write(folder: Path, world: str, days: float, every: timedelta) -> None:
                 promtool(
                     *(*BLOCKS, "rules", f"--url={url}", f"--output-dir={folder}"),
                     *(f"--start={moments[0]:.0f}", f"--end={moments[-1]:.0f}"),
-                    *(f"--eval-interval={every.total_seconds():.0f}s", str(RULES)),
+                    *(f"--eval-interval={EVERY.total_seconds():.0f}s", str(RULES)),
                 )
 
 
@@ -121,13 +122,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", default="demo", help="demo, healthy or fleet:INSTANCES:PROJECTS (%(default)s)")
     parser.add_argument("--days", type=float, default=8, help="how far back (%(default)s)")
-    parser.add_argument("--every", type=float, default=5, help="minutes between scrapes (%(default)s)")
     parser.add_argument("folder", type=Path, help="where Prometheus is to find its data; must not exist yet")
     options = parser.parse_args()
     if options.folder.exists():
         parser.error(f"{options.folder} exists already")
     try:
-        write(options.folder, options.world, options.days, timedelta(minutes=options.every))
+        write(options.folder, options.world, options.days)
     except subprocess.CalledProcessError as error:
         shutil.rmtree(options.folder, ignore_errors=True)
         sys.stderr.write(f"error: {' '.join(error.cmd[:3])} failed: {error.stderr.strip()}\n")

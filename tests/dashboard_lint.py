@@ -5,6 +5,7 @@ only of those that the original looks at.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, NamedTuple
@@ -156,12 +157,13 @@ def _target_matcher(label: str) -> Callable[[str], Iterator[str]]:
 
 
 def _target_counter_agg(expression: str) -> Iterator[str]:
-    counted = {
+    counted = Counter(
         selector.name for call in _calls(expression) if call.func.name in COUNTED for selector in selectors(call)
-    }
-    for selector in selectors(_parsed(expression)):
-        if str(selector.name).endswith("_total") and selector.name not in counted:
-            yield f"counter {selector.name} is not inside rate, irate or increase"
+    )
+    named = Counter(selector.name for selector in selectors(_parsed(expression)))
+    for name in named - counted:
+        if str(name).endswith("_total"):
+            yield f"counter {name} is not inside rate, irate or increase"
 
 
 OF_DASHBOARD: Mapping[str, Callable[[Dashboard], Iterator[str]]] = {

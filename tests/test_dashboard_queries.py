@@ -108,6 +108,13 @@ def test_every_variable_has_values(scene: Scene) -> None:
         assert values, (dashboard, name)
 
 
+def test_a_team_that_owns_nothing_is_shown_nothing(scene: Scene) -> None:
+    nobody = {**EVERYTHING, "team": "nobody"}
+    for_teams = [asked for asked in ASKED if "$team" in asked.expression]
+    assert len(for_teams) > 30
+    assert [asked for asked in for_teams if not scene.silent(filled(asked.expression, nobody))] == []
+
+
 def test_nothing_is_shown_while_the_exporter_is_down(scene: Scene) -> None:
     """The last of the tests: it ends the exporter."""
     scene.stage.nursery.killed(scene.exporter)

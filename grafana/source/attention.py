@@ -36,6 +36,8 @@ def attention() -> table.Panel:
     troubled = f"and on ({EACH}) {TROUBLED}"
     critical = f'finding=~"{"|".join(CRITICAL)}"'
     found = now("finding", by="finding")
+    stale, critically = (now("finding", f'finding="{name}"', by="finding") for name in ("stale", "stale_critical"))
+    others = now("finding", 'finding!="stale"', by="finding")
     blind = f'label_replace({state("unknown")} == 1, "finding", "{BLIND}", "", "")'
     worst = f"topk by ({EACH}) (\n1, 3 * {blind}\nor 2 * {now('finding', critical, by='finding')}\nor {found}\n)"
     group = {
@@ -50,7 +52,7 @@ def attention() -> table.Panel:
         "instance for its history, a runbook for what to do.",
         [
             rows(owned(rank), "A"),
-            rows(owned(f"{found} == 1\nor {blind}"), "B"),
+            rows(owned(f"{others}\nor ({stale} unless on ({EACH}) {critically})\nor {blind}"), "B"),
             rows(owned(f"{each('recovery_point_timestamp_seconds')} * 1000\n{troubled}"), "C"),
             rows(owned(f"{AGE}\n{troubled}"), "D"),
             rows(owned(f"{each('policy_max_age_seconds')}\n{troubled}"), "E"),

@@ -13,31 +13,35 @@ from grafana.source.assembly import (
     dashboard,
     failures,
     query_variable,
+    to_instance,
 )
 from grafana.source.attention import attention
 from grafana.source.panels import (
     BLUE,
+    COLOURED,
     GREEN,
     NO_DATA_YET,
     ORANGE,
     PURPLE,
     RED,
     STATES,
+    Query,
     area,
     buckets,
     instant,
     lines,
+    listing,
     number,
     ranged,
     ranking,
+    rows,
     stacked,
 )
-from grafana.source.promql import AGE, EACH, INSTANCE, PREFIX, each, expected, owned, recorded, selector, state
+from grafana.source.promql import AGE, EACH, INSTANCE, PREFIX, each, expected, living, owned, recorded, selector, state
 
 HOUR = 3600
 EXPECTED = each("protection", 'state!="exempt"')
 DURATION = each("last_success_duration_seconds", 'backup_type="automated"')
-NAME = "{{instance_id}} in {{project_id}}"
 SUMS = 'project_state:cloudsql_backup_protection:sum{project_id=~"$project"'
 COARSE = "15m"  # the shortest step over days: backups happen once a day
 RECORDED = "From the recording rules that ship with the exporter."
@@ -141,8 +145,10 @@ def _over_time() -> Iterator[Builder[Panel]]:
 def _where() -> Iterator[Builder[Panel]]:
     protected = owned(state("protected"))
     errors = selector(PREFIX + "errors_total", INSTANCE)
-    # A code is there from its first failure on, which increase() does not see.
-    failures = f"max by ({EACH}, backup_type, code) (\n{errors} - ({errors} offset $__range or 0 * {errors})\n)"
+    # A code is there from its first failure on, which increase() does not see: that is added.
+    least = f"min_over_time({errors}[$__range])"
+    grown = f"round(\nincrease({errors}[$__range])\n+ ({least} unless {errors} offset $__range or 0 * {least})\n)"
+    failures = f"max by ({EACH}, backup_type, code) ({living(grown)})"
     coverage = f"sum by (project_id) ({protected})\n/ (sum by (project_id) ({owned(EXPECTED)}) > 0)"
     yield area(
         ranking(
@@ -163,7 +169,7 @@ def _where() -> Iterator[Builder[Panel]]:
                 "Backups that failed in the time range, also those that a retry made good.",
                 [instant(f"topk(10, sum by ({label}) ({owned(failures)}) > 0)", f"{{{{{label}}}}}")],
                 "short",
-                ((None, RED),),
+                ((None, GREEN), (0.5, RED)),
             )
             .decimals(0)
             .no_value("No failure was seen"),
@@ -172,79 +178,65 @@ def _where() -> Iterator[Builder[Panel]]:
         )
 
 
+def _distribution(title: str, description: str, queries: list[Query]) -> Builder[Panel]:
+    return area(ranking(title, description, queries, "short", ((None, BLUE),)), 5, 12)
+
+
+def _ten(title: str, description: str, expression: str, heading: str, cell: dict[str, object]) -> Builder[Panel]:
+    """The ten instances that an expression brings, each with a link to its history."""
+    columns = {"project_id": "Project", "instance_id": "Instance", "Value": heading}
+    cells: dict[str, dict[str, object]] = {
+        "Instance": {"links": [to_instance("Open its history")]},
+        heading: {**cell, "custom.width": 110},
+    }
+    listed = listing(title, description, [rows(expression, "A")], columns, cells).no_value("No instance is there")
+    return area(listed, 7, 12)
+
+
 def _spread() -> Iterator[Builder[Panel]]:
     """Ages and durations: how they are distributed, and the ten that stand out."""
-    ratio = f"{AGE} / {each('policy_max_age_seconds')}"
     age, duration = owned(expected(AGE)), owned(DURATION)
-    yield area(
-        ranking(
-            "Age of the recovery point",
-            "How many instances would lose how much: time since the moment up to which a restore loses nothing.",
-            buckets(age, (6, 12, 24, 30, 54), "h", HOUR),
-            "short",
-            ((None, BLUE),),
-        ),
-        5,
-        9,
+    ratio = owned(expected(f"{AGE} / {each('policy_max_age_seconds')}"))
+    yield _distribution(
+        "Age of the recovery point",
+        "How many instances would lose how much: time since the moment up to which a restore loses nothing.",
+        buckets(age, (6, 12, 24, 30, 54), "h", HOUR),
     )
-    yield area(
-        ranking(
-            "Oldest against the limit, ten",
-            "Age of the recovery point, of what the policy of the instance allows.",
-            [instant(f"topk(10, {owned(expected(ratio))})", NAME)],
-            "percentunit",
-            ((None, GREEN), (1, ORANGE), (1.8, RED)),
-        ).decimals(0),
-        7,
-        9,
+    steps = [{"value": None, "color": GREEN}, {"value": 1, "color": ORANGE}, {"value": 1.8, "color": RED}]
+    yield _ten(
+        "Ten oldest against their limit",
+        "Age of the recovery point, of what the policy of the instance allows.",
+        f"topk(10, {ratio})",
+        "Age / limit",
+        {"unit": "percentunit", "decimals": 0, "thresholds": {"mode": "absolute", "steps": steps}, **COLOURED},
     )
-    yield area(
-        ranking(
-            "Duration of the last backup",
-            "How many instances took how long for the newest successful automated backup.",
-            buckets(duration, (5, 15, 60, 180, 360), "min", 60),
-            "short",
-            ((None, BLUE),),
-        ),
-        5,
-        9,
+    yield _distribution(
+        "Duration of the last backup",
+        "How many instances took how long for the newest successful automated backup.",
+        buckets(duration, (5, 15, 60, 180, 360), "min", 60),
     )
-    yield area(
-        ranking(
-            "Longest, ten",
-            "Duration of the newest successful automated backup.",
-            [instant(f"topk(10, {duration})", NAME)],
-            "s",
-            ((None, BLUE), (6 * HOUR, ORANGE)),
-        ),
-        7,
-        9,
+    yield _ten(
+        "Ten longest",
+        "How long the newest successful automated backup took.",
+        f"topk(10, {duration})",
+        "Took",
+        {"unit": "s", "decimals": 1},
     )
 
 
 def _ahead() -> Iterator[Builder[Panel]]:
-    due = f"{each('next_due_timestamp_seconds')} - time()"
-    yield area(
-        ranking(
-            "Due in the next hours",
-            "How many automated backups must have begun by when. A window of four hours ends at that moment.",
-            buckets(owned(due), (0, 1, 4, 8, 16), "h", HOUR),
-            "short",
-            ((None, BLUE),),
-        ),
-        5,
-        9,
+    due = owned(f"{each('next_due_timestamp_seconds')} - time()")
+    yield _distribution(
+        "Due in the next hours",
+        "How many automated backups must have begun by when. A window of four hours ends at that moment.",
+        buckets(due, (0, 1, 4, 8, 16), "h", HOUR),
     )
-    yield area(
-        ranking(
-            "Due next, ten",
-            "Time until the next automated backup must have begun.",
-            [instant(f"bottomk(10, {owned(due)})", NAME)],
-            "s",
-            ((None, BLUE),),
-        ),
-        7,
-        9,
+    yield _ten(
+        "Ten due next",
+        "Time until the next automated backup must have begun.",
+        f"bottomk(10, {due})",
+        "Due in",
+        {"unit": "s", "decimals": 1},
     )
     size = 'project:cloudsql_backup_retained_size_bytes:sum{project_id=~"$project"}'
     growth = lines(
@@ -253,7 +245,7 @@ def _ahead() -> Iterator[Builder[Panel]]:
         [ranged(recorded(f"topk(10, {size})"), "{{project_id}}", interval=COARSE)],
         "bytes",
     )
-    yield area(stacked(growth).no_value(NO_DATA_YET), 12, 9)
+    yield area(stacked(growth).no_value(NO_DATA_YET), 12, 12)
 
 
 def build() -> Dashboard:

@@ -155,40 +155,59 @@ def _why() -> Iterator[Builder[Panel]]:
 
 
 def _configuration() -> Iterator[Builder[Panel]]:
-    info = ("database_version", "edition", "availability_type", "region", "backup_location", "backup_tier")
+    labels = promql.selector(PREFIX + "instance_labels", promql.INSTANCE)
+    info = (
+        "database_version",
+        "edition",
+        "instance_type",
+        "availability_type",
+        "region",
+        "backup_location",
+        "backup_tier",
+    )
+    yield area(
+        listing(
+            "What it is",
+            "The instance, as the API tells of it; and the team that its user label names.",
+            [rows(now("instance_info", by=", ".join(info)), "A"), rows(f"max by ({EACH}, label_team) ({labels})", "B")],
+            {name: name.replace("_", " ").capitalize() for name in info} | {"label_team": "Team"},
+            {},
+        ).no_value("Nothing is known of it."),
+        24,
+        3,
+    )
     told = {
         "enabled": "Automated backups",
         "window_start_seconds": "Window opens (UTC)",
         "retention_backups": "Keeps",
         "pitr_enabled": "Point-in-time recovery",
         "transaction_log_retention_seconds": "Keeps logs for",
-        "policy_max_age_seconds": "May be old",
-        "policy_critical_age_seconds": "Critically old",
+        "policy_max_age_seconds": "At risk beyond",
+        "policy_critical_age_seconds": "Unprotected beyond",
         "policy_max_duration_seconds": "May take",
     }
-    values = [rows(each(metric), ref) for metric, ref in zip(told, "BCDEFGHI", strict=True)]
-    headings = {f"Value #{ref}": heading for ref, heading in zip("BCDEFGHI", told.values(), strict=True)}
+    refs = "ABCDEFGH"
     switch = {"mappings": [words({"0": ("off", RED), "1": ("on", GREEN)})], **COLOURED}
-    span = {"unit": "s", "decimals": 1}
+    span = {"unit": "s", "decimals": 2}
     yield area(
         listing(
             "Configuration and policy",
-            "How the instance is configured, and what its policy expects.",
-            [rows(now("instance_info", by=", ".join(info)), "A"), *values],
-            {**headings, **{name: name.replace("_", " ").capitalize() for name in info}},
+            "How backups of the instance are configured, and what its policy expects of them.",
+            [rows(each(metric), ref) for metric, ref in zip(told, refs, strict=True)],
+            {f"Value #{ref}": heading for ref, heading in zip(refs, told.values(), strict=True)},
             {
                 "Automated backups": switch,
                 "Point-in-time recovery": {**switch, "mappings": [words({"0": ("off", GREY), "1": ("on", GREEN)})]},
                 "Window opens (UTC)": {"unit": "dthms"},
                 "Keeps": {"unit": "suffix: backups"},
                 "Keeps logs for": span,
-                "May be old": span,
-                "Critically old": span,
+                "At risk beyond": span,
+                "Unprotected beyond": span,
                 "May take": span,
             },
         ).no_value("Nothing is known of it."),
         24,
-        4,
+        3,
     )
 
 

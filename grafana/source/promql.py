@@ -60,12 +60,12 @@ def project(metric: str, operation: str = "max", scope: str = PROJECT) -> str:
 
 def owned(expression: str) -> str:
     """Only the instances of the teams that are chosen."""
-    return f"{expression}\nand on ({EACH}) {OWNED}"
+    return f"({expression})\nand on ({EACH}) {OWNED}"
 
 
 def expected(expression: str) -> str:
     """Only the instances of which backups are expected."""
-    return f"{expression}\nunless on ({EACH}) {selector(PREFIX + 'exempt', INSTANCE)} == 1"
+    return f"({expression})\nunless on ({EACH}) {selector(PREFIX + 'exempt', INSTANCE)} == 1"
 
 
 def state(*names: str) -> str:
