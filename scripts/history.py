@@ -10,10 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,12 +24,11 @@ from exporter.simulator import SimulatedClock, World, named
 from exporter.snapshot import ProjectStatus, Snapshot
 from exporter.view import view
 from tests.builders import FACTS, WorldSource, config, rules
+from tests.real_programs import prometheus
 
 RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "cloudsql-backup.rules.yml"
 TARGET = 'job="cloudsql-backup",instance="history:10853"'
-PORT = 10855
 EVERY = timedelta(minutes=5)  # Prometheus looks back no further for a sample
-BLOCKS = ("tsdb", "create-blocks-from", "--max-block-duration=720h")
 PASSES = 4  # a rule sees what others record only in the next pass
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 
@@ -69,35 +65,16 @@ def scraped(moment: float, text: str) -> Iterator[str]:
     yield f"up{{{TARGET}}} 1 {moment:.0f}\n"
 
 
-@contextmanager
-def prometheus(folder: Path) -> Iterator[str]:
-    """A Prometheus that serves a data folder for a while; its URL."""
-    url = f"http://127.0.0.1:{PORT}"
-    command = ["prometheus", "--config.file=/dev/null", f"--storage.tsdb.path={folder}"]
-    command += [f"--web.listen-address=127.0.0.1:{PORT}", "--storage.tsdb.retention.time=1y", "--log.level=error"]
-    process = subprocess.Popen(command)  # noqa: S603 (a fixed list)
-    try:
-        for _ in range(100):
-            time.sleep(0.2)
-            try:
-                if urllib.request.urlopen(f"{url}/-/ready").status == 200:  # noqa: S310 (http on loopback)
-                    break
-            except OSError:
-                continue
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
-
-
 def promtool(*arguments: str) -> None:
-    """Run promtool; raises CalledProcessError with what it said."""
-    subprocess.run(["promtool", *arguments], check=True, capture_output=True, text=True)  # noqa: S603, S607
+    """Make blocks. Raises CalledProcessError with what promtool said."""
+    command = ["promtool", "tsdb", "create-blocks-from", "--max-block-duration=720h", *arguments]
+    subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (a fixed list)
 
 
 def write(folder: Path, world: str, days: float) -> None:
-    """Fill a data folder of Prometheus."""
+    """Make `folder / "data"`, the data of a Prometheus. Raises CalledProcessError."""
     moments = []
+    data = str(folder / "data")
     with tempfile.NamedTemporaryFile("w", suffix=".om") as samples, Progress(console=Console(stderr=True)) as bar:
         total = int(timedelta(days=days) / EVERY) + 1
         for moment, text in bar.track(exposed(world, days), total, description="polling the past"):
@@ -106,14 +83,14 @@ def write(folder: Path, world: str, days: float) -> None:
         samples.write("# EOF\n")
         samples.flush()
         task = bar.add_task("making blocks", total=None)
-        promtool(*BLOCKS, "openmetrics", samples.name, str(folder))
+        promtool("openmetrics", samples.name, data)
         for number in range(PASSES):
             bar.update(task, description=f"recording, pass {number + 1} of {PASSES}")
-            with prometheus(folder) as url:
+            with prometheus("", folder, scrape_configs=[]) as url:
                 promtool(
-                    *(*BLOCKS, "rules", f"--url={url}", f"--output-dir={folder}"),
+                    *("rules", f"--url={url}", f"--output-dir={data}", str(RULES)),
                     *(f"--start={moments[0]:.0f}", f"--end={moments[-1]:.0f}"),
-                    *(f"--eval-interval={EVERY.total_seconds():.0f}s", str(RULES)),
+                    f"--eval-interval={EVERY.total_seconds():.0f}s",
                 )
 
 
@@ -122,17 +99,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", default="demo", help="demo, healthy or fleet:INSTANCES:PROJECTS (%(default)s)")
     parser.add_argument("--days", type=float, default=8, help="how far back (%(default)s)")
-    parser.add_argument("folder", type=Path, help="where Prometheus is to find its data; must not exist yet")
+    parser.add_argument("folder", type=Path, help="where to make it; must not exist yet")
     options = parser.parse_args()
     if options.folder.exists():
-        parser.error(f"{options.folder} exists already")
+        parser.error(f"{options.folder} exists already; remove it, or name another")
     try:
         write(options.folder, options.world, options.days)
     except subprocess.CalledProcessError as error:
         shutil.rmtree(options.folder, ignore_errors=True)
-        sys.stderr.write(f"error: {' '.join(error.cmd[:3])} failed: {error.stderr.strip()}\n")
+        sys.stderr.write(f"error: {' '.join(error.cmd[:4])} failed: {error.stderr.strip()}\n")
         return 1
-    sys.stdout.write(f"prometheus --storage.tsdb.path={options.folder} --storage.tsdb.retention.time=1y ...\n")
+    sys.stdout.write(
+        f"Look at it:  prometheus --config.file={RULES.parent / 'prometheus.yml'} "
+        f"--storage.tsdb.path={options.folder / 'data'}\n"
+    )
     return 0
 
 

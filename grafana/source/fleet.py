@@ -37,7 +37,7 @@ from grafana.source.panels import (
     rows,
     stacked,
 )
-from grafana.source.promql import AGE, EACH, INSTANCE, PREFIX, each, expected, living, owned, recorded, selector, state
+from grafana.source.promql import AGE, FAILURES, each, expected, owned, recorded, state
 
 HOUR = 3600
 EXPECTED = each("protection", 'state!="exempt"')
@@ -144,11 +144,6 @@ def _over_time() -> Iterator[Builder[Panel]]:
 
 def _where() -> Iterator[Builder[Panel]]:
     protected = owned(state("protected"))
-    errors = selector(PREFIX + "errors_total", INSTANCE)
-    # A code is there from its first failure on, which increase() does not see: that is added.
-    least = f"min_over_time({errors}[$__range])"
-    grown = f"round(\nincrease({errors}[$__range])\n+ ({least} unless {errors} offset $__range or 0 * {least})\n)"
-    failures = f"max by ({EACH}, backup_type, code) ({living(grown)})"
     coverage = f"sum by (project_id) ({protected})\n/ (sum by (project_id) ({owned(EXPECTED)}) > 0)"
     yield area(
         ranking(
@@ -167,7 +162,7 @@ def _where() -> Iterator[Builder[Panel]]:
             ranking(
                 f"{title}, highest ten",
                 "Backups that failed in the time range, also those that a retry made good.",
-                [instant(f"topk(10, sum by ({label}) ({owned(failures)}) > 0)", f"{{{{{label}}}}}")],
+                [instant(f"topk(10, sum by ({label}) ({owned(FAILURES)}) > 0)", f"{{{{{label}}}}}")],
                 "short",
                 ((None, GREEN), (0.5, RED)),
             )

@@ -26,12 +26,13 @@ from grafana.source.panels import (
     listing,
     number,
     ranged,
+    ranking,
     rows,
     timeline,
     worded,
     words,
 )
-from grafana.source.promql import AGE, EACH, PREFIX, each, now, selector
+from grafana.source.promql import AGE, EACH, FAILURES, PREFIX, each, now, selector
 
 HOUR = 3600
 AUTOMATED, ON_DEMAND = 'backup_type="automated"', 'backup_type="on_demand"'
@@ -131,7 +132,20 @@ def _why() -> Iterator[Builder[Panel]]:
             {"finding": "Finding", "reason": "Exempt because", "runbook": "Runbook"},
             {"Runbook": {"mappings": [words(RUNBOOKS)], "links": [to_runbook()]}},
         ).no_value("No finding, as long as there is a verdict above."),
-        12,
+        9,
+        7,
+    )
+    yield area(
+        ranking(
+            "Failures by error code",
+            "Backups that failed in the time range, also those that a retry made good.",
+            [instant(f"sum by (code) ({FAILURES}) > 0", "{{code}}")],
+            "short",
+            ((None, GREEN), (0.5, RED)),
+        )
+        .decimals(0)
+        .no_value("No failure was seen"),
+        6,
         7,
     )
     firing = 'ALERTS{alertstate="firing", project_id=~"$project", instance_id=~"$instance"}'
@@ -149,7 +163,7 @@ def _why() -> Iterator[Builder[Panel]]:
                 }
             },
         ).no_value("No alert fires. That says nothing where the rules are not loaded."),
-        12,
+        9,
         7,
     )
 
@@ -174,7 +188,7 @@ def _configuration() -> Iterator[Builder[Panel]]:
             {},
         ).no_value("Nothing is known of it."),
         24,
-        3,
+        4,
     )
     told = {
         "enabled": "Automated backups",
@@ -207,7 +221,7 @@ def _configuration() -> Iterator[Builder[Panel]]:
             },
         ).no_value("Nothing is known of it."),
         24,
-        3,
+        4,
     )
 
 

@@ -81,4 +81,12 @@ def within(expression: str, above: float | None, upto: float | None) -> str:
     return f"count({bounded})\nor 0 * count({expression})"
 
 
+def _failures() -> str:
+    errors = selector(PREFIX + "errors_total", INSTANCE)
+    first = f"min_over_time({errors}[$__range])"
+    grown = f"round(\nincrease({errors}[$__range])\n+ ({first} unless {errors} offset $__range or 0 * {first})\n)"
+    return f"max by ({EACH}, backup_type, code) ({living(grown)})"
+
+
 AGE = each("recovery_point_age_seconds")
+FAILURES = _failures()  # in the time range. A code is there from its first failure on, which increase() does not see
