@@ -78,6 +78,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         refused = 'cloudsql_backup_exporter_api_requests_total{code="403"}'
         assert waiting(lambda: bool(query(url, f"rate({refused}[1m]) > 0")))
         stage.simulator.faults.clear()
+        assert waiting(lambda: not query(url, "last_over_time(cloudsql_backup_exporter_project_up[1m]) == 0"))
         yield Scene(url, stage, exporter)
     stage.close()
 

@@ -16,7 +16,7 @@ from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard as Model
 
 from exporter.assess import Finding, Protection
-from grafana.source.assembly import BLIND, RUNBOOKS
+from grafana.source.assembly import BLIND, RUNBOOKS, UNREAD
 from grafana.source.attention import CRITICAL
 from grafana.source.files import files
 from tests.dashboard_lint import OF_DASHBOARD, OF_PANEL, OF_TARGET, complaints, excepted
@@ -200,7 +200,7 @@ def test_rules_and_dashboards_agree_on_addresses() -> None:
 
 
 def test_each_finding_leads_to_its_runbook() -> None:
-    assert RUNBOOKS.keys() == {*Finding, BLIND}
+    assert RUNBOOKS.keys() == {*Finding, BLIND, UNREAD}
     pages = {page.stem for page in (ROOT / "docs" / "runbooks").glob("*.md")}
     assert {f"CloudSQLBackup{name}" for name, _ in RUNBOOKS.values()} <= pages
 

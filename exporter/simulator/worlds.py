@@ -119,6 +119,12 @@ def _healthy(*names: str) -> dict[str, Scenario]:
     return dict.fromkeys(names, SCENARIOS["healthy"])
 
 
+def _of(team: str, scenarios: Mapping[str, Scenario]) -> dict[str, Scenario]:
+    """The same, owned by a team."""
+    labels = {"userLabels": {"env": "prod", "team": team}}
+    return {name: replace(scenario, settings={**scenario.settings, **labels}) for name, scenario in scenarios.items()}
+
+
 def demo() -> dict[str, Project]:
     """Four projects: a shop that is mostly well, a warehouse in trouble, a museum of everything, and one sealed."""
     shop = _healthy("orders", "payments", "customers", "catalogue") | {
@@ -136,8 +142,8 @@ def demo() -> dict[str, Project]:
     }
     return {
         "shop-prod": Project(shop),
-        "warehouse-prod": Project(warehouse),
-        "museum": Project(_one_of_each()),
+        "warehouse-prod": Project(_of("logistics", warehouse)),
+        "museum": Project(_of("insight", _one_of_each())),
         "sealed": Project(refuses="notAuthorized"),
     }
 

@@ -15,7 +15,8 @@ from grafana.source.panels import DATASOURCE, ORANGE, PURPLE, RED
 TAG = "cloudsql-backup"
 SCHEMA = 42
 RUNBOOKS_AT = "https://runbooks.example.com/cloudsql-backup"  # as in the rules: users put their own place into it
-BLIND = "facts_too_old"  # beside the findings: why an instance is unknown
+BLIND = "facts_too_old"  # beside the findings: why an instance is unknown,
+UNREAD = "project_not_read"  # and why nothing recent will be known of a whole project
 RUNBOOKS = {  # the page of each finding, without what all their names begin with; and a colour
     "backups_disabled": ("Disabled", RED),
     "never_succeeded": ("NeverSucceeded", RED),
@@ -29,6 +30,7 @@ RUNBOOKS = {  # the page of each finding, without what all their names begin wit
     "retention_low": ("RetentionLow", ORANGE),
     "location_not_allowed": ("LocationNotAllowed", ORANGE),
     BLIND: ("Unknown", PURPLE),
+    UNREAD: ("ProjectUnreadable", PURPLE),
 }
 KEPT = "${datasource:queryparam}&${job:queryparam}&${__url_time_range}"
 

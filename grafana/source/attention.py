@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import table
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, MatcherConfig
 
-from grafana.source.assembly import BLIND, RUNBOOKS, to_instance, to_runbook
+from grafana.source.assembly import BLIND, RUNBOOKS, UNREAD, to_instance, to_runbook
 from grafana.source.panels import (
     COLOURED,
     ORANGE,
@@ -16,30 +16,53 @@ from grafana.source.panels import (
     spans,
     words,
 )
-from grafana.source.promql import AGE, EACH, OWNED, each, now, owned, state
+from grafana.source.promql import AGE, EACH, OWNED, each, now, owned, project, state
 
 TROUBLED = f"({state('unprotected', 'at_risk')} == 1 or {state('unknown')} == 1)"
 CRITICAL = ("backups_disabled", "never_succeeded", "stale_critical")  # those that leave an instance unprotected
-COLOURS_OF_RUNS = {status: (status, colour) for status, (_, colour) in RUNS.items()}
+CAUSES = ("last_run_failed", "overdue", "stuck")  # what others follow from
+COLOURS_OF_RUNS = {
+    status: (status, "text" if status == "successful" else colour) for status, (_, colour) in RUNS.items()
+}
+
+
+def _because(reason: str, expression: str) -> str:
+    return f'label_replace({expression}, "finding", "{reason}", "", "")'
+
+
+ALL_OF_IT = f'label_replace({project("project_up")} == 0, "instance_id", "(all)", "", "")'  # of a project not read
+NOT_KNOWN = _because(BLIND, f"{state('unknown')} == 1")
+NOT_READ = _because(UNREAD, ALL_OF_IT)
+
+
+def _rank() -> str:
+    """How bad an instance fares, in one number: its whole part is the state, the rest age against the limit."""
+    relative = f"clamp_max({AGE} / {each('policy_critical_age_seconds')}, 90) / 100"
+    states = f"3 * ({state('unprotected')} == 1)\nor 2 * ({state('unknown')} == 1)\nor ({state('at_risk')} == 1)"
+    ranked = f"(\n{states}\n)\n+ on ({EACH}) (\n{relative}\nor 0.95 * {each('protection')}\n)"
+    return f"{owned(ranked)}\nor 2.99 + {ALL_OF_IT}"
+
+
+def _reasons() -> str:
+    """All that is wrong with an instance. What is critically stale is stale as well: that need not be said."""
+    others = now("finding", 'finding!="stale"', by="finding")
+    stale, critically = (now("finding", f'finding="{name}"', by="finding") for name in ("stale", "stale_critical"))
+    found = f"{others}\nor ({stale} unless on ({EACH}) {critically})\nor {NOT_KNOWN}"
+    return f"{owned(found)}\nor {NOT_READ}"
+
+
+def _worst_reason() -> str:
+    """One of them for each instance: that whose runbook is to be opened."""
+    critical, causes = (now("finding", f'finding=~"{"|".join(names)}"', by="finding") for names in (CRITICAL, CAUSES))
+    weighed = f"4 * {NOT_KNOWN}\nor 3 * {critical}\nor 2 * {causes}\nor {now('finding', by='finding')}"
+    worst = f"topk by ({EACH}) (\n1, {weighed}\n)"
+    return f'label_replace(\n{owned(worst)}\nor {NOT_READ},\n"runbook", "$1", "finding", "(.+)"\n)'
 
 
 def attention() -> table.Panel:
-    """The table; how bad an instance fares is one number, whose whole part is its state."""
+    """The whole table."""
     automated = 'backup_type="automated"'
-    rank = (
-        f"(\n3 * ({state('unprotected')} == 1)\n"
-        f"or 2 * ({state('unknown')} == 1)\n"
-        f"or ({state('at_risk')} == 1)\n)\n"
-        f"+ on ({EACH}) (\nclamp_max({AGE} / {each('policy_critical_age_seconds')}, 90) / 100\n"
-        f"or 0.95 * {each('protection')}\n)"
-    )
     troubled = f"and on ({EACH}) {TROUBLED}"
-    critical = f'finding=~"{"|".join(CRITICAL)}"'
-    found = now("finding", by="finding")
-    stale, critically = (now("finding", f'finding="{name}"', by="finding") for name in ("stale", "stale_critical"))
-    others = now("finding", 'finding!="stale"', by="finding")
-    blind = f'label_replace({state("unknown")} == 1, "finding", "{BLIND}", "", "")'
-    worst = f"topk by ({EACH}) (\n1, 3 * {blind}\nor 2 * {now('finding', critical, by='finding')}\nor {found}\n)"
     group = {
         "project_id": {"operation": "groupby", "aggregations": []},
         "instance_id": {"operation": "groupby", "aggregations": []},
@@ -47,26 +70,26 @@ def attention() -> table.Panel:
     }
     listed = listing(
         "Needs attention, worst first",
-        "Every instance that is neither protected nor exempt. Unprotected come first, then unknown, then at risk; "
-        "among these the oldest against its limit. A restore loses what was written after `Data safe until`. Click an "
-        "instance for its history, a runbook for what to do.",
+        "Every instance that is neither protected nor exempt, and every project that cannot be read. Unprotected come "
+        "first, then unknown, then at risk; among these the oldest against its limit. A restore loses what was written "
+        "after the recovery point. Click an instance for its history, a runbook for what to do.",
         [
-            rows(owned(rank), "A"),
-            rows(owned(f"{others}\nor ({stale} unless on ({EACH}) {critically})\nor {blind}"), "B"),
+            rows(_rank(), "A"),
+            rows(_reasons(), "B"),
             rows(owned(f"{each('recovery_point_timestamp_seconds')} * 1000\n{troubled}"), "C"),
             rows(owned(f"{AGE}\n{troubled}"), "D"),
             rows(owned(f"{each('policy_max_age_seconds')}\n{troubled}"), "E"),
             rows(owned(f"{each('last_completed_status', automated, by='status')} == 1\n{troubled}"), "F"),
             rows(owned(f"{now('last_completed_error', automated, by='code')}\n{troubled}"), "G"),
             rows(f"max by ({EACH}, label_team) ({OWNED})\n{troubled}", "H"),
-            rows(owned(f'label_replace(\n{worst},\n"runbook", "$1", "finding", "(.+)"\n)'), "I"),
+            rows(_worst_reason(), "I"),
         ],
         {
             "Value #A": "State",
             "project_id": "Project",
             "instance_id": "Instance",
             "finding (uniqueValues)": "Why",
-            "Value #C": "Data safe until",
+            "Value #C": "Recovery point",
             "Value #D": "Age",
             "Value #E": "Limit",
             "status": "Last backup",
@@ -83,11 +106,11 @@ def attention() -> table.Panel:
             },
             "Project": {"custom.width": 130},
             "Instance": {"links": [to_instance("Open its history")], "custom.width": 165},
-            "Data safe until": {"unit": "dateTimeAsIso", "noValue": "no backup", "custom.width": 165},
+            "Recovery point": {"unit": "dateTimeAsIso", "custom.width": 165},
             "Age": {"unit": "s", "decimals": 2, "custom.width": 90},
             "Limit": {"unit": "s", "decimals": 2, "custom.width": 80},
             "Last backup": {"mappings": [words(COLOURS_OF_RUNS)], **COLOURED, "custom.width": 100},
-            "Error code": {"custom.width": 180},
+            "Error code": {"custom.width": 195},
             "Team": {"custom.width": 100},
             "Runbook": {"mappings": [words(RUNBOOKS)], "links": [to_runbook()], "custom.width": 130},
         },

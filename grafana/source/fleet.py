@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.common import BarGaugeSizing
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from grafana.source import promql
@@ -37,12 +38,13 @@ from grafana.source.panels import (
     rows,
     stacked,
 )
-from grafana.source.promql import AGE, FAILURES, each, expected, owned, recorded, state
+from grafana.source.promql import AGE, EACH, FAILURES, each, expected, owned, recorded, state
 
 HOUR = 3600
 EXPECTED = each("protection", 'state!="exempt"')
 DURATION = each("last_success_duration_seconds", 'backup_type="automated"')
 SUMS = 'project_state:cloudsql_backup_protection:sum{project_id=~"$project"'
+COVERED = ((None, RED), (0.9, ORANGE), (0.99, GREEN))
 COARSE = "15m"  # the shortest step over days: backups happen once a day
 RECORDED = "From the recording rules that ship with the exporter."
 VARIABLES = (
@@ -93,9 +95,10 @@ def _tiles() -> Iterator[stat.Panel]:
     )
     yield number(
         "Protected share",
-        "Protected instances, of all of which backups are expected.",
+        "Protected instances, of all of which backups are expected. Colours suit the default objective of 99 %.",
         instant(f"{_total('protected')}\n/ sum({owned(EXPECTED)})"),
         unit="percentunit",
+        steps=COVERED,
     )
     yield number(
         "Projects not read",
@@ -151,7 +154,7 @@ def _where() -> Iterator[Builder[Panel]]:
             "Protected instances, of those of which backups are expected.",
             [instant(f"bottomk(10, {coverage})", "{{project_id}}")],
             "percentunit",
-            ((None, RED), (0.9, ORANGE), (0.99, GREEN)),
+            COVERED,
             most=1,
         ),
         8,
@@ -160,8 +163,8 @@ def _where() -> Iterator[Builder[Panel]]:
     for title, label in (("Failures by error code", "code"), ("Failures by project", "project_id")):
         yield area(
             ranking(
-                f"{title}, highest ten",
-                "Backups that failed in the time range, also those that a retry made good.",
+                f"{title}, in the time range",
+                "Backups that failed, the highest ten. Those that a retry made good are among them.",
                 [instant(f"topk(10, sum by ({label}) ({owned(FAILURES)}) > 0)", f"{{{{{label}}}}}")],
                 "short",
                 ((None, GREEN), (0.5, RED)),
@@ -174,7 +177,8 @@ def _where() -> Iterator[Builder[Panel]]:
 
 
 def _distribution(title: str, description: str, queries: list[Query]) -> Builder[Panel]:
-    return area(ranking(title, description, queries, "short", ((None, BLUE),)), 5, 12)
+    panel = ranking(title, description, queries, "short", ((None, BLUE),))
+    return area(panel.sizing(BarGaugeSizing.AUTO), 5, 12)
 
 
 def _ten(title: str, description: str, expression: str, heading: str, cell: dict[str, object]) -> Builder[Panel]:
@@ -200,7 +204,7 @@ def _spread() -> Iterator[Builder[Panel]]:
     steps = [{"value": None, "color": GREEN}, {"value": 1, "color": ORANGE}, {"value": 1.8, "color": RED}]
     yield _ten(
         "Ten oldest against their limit",
-        "Age of the recovery point, of what the policy of the instance allows.",
+        "Age of the recovery point, of what the policy allows. Instances that never had a backup have none.",
         f"topk(10, {ratio})",
         "Age / limit",
         {"unit": "percentunit", "decimals": 0, "thresholds": {"mode": "absolute", "steps": steps}, **COLOURED},
@@ -220,11 +224,13 @@ def _spread() -> Iterator[Builder[Panel]]:
 
 
 def _ahead() -> Iterator[Builder[Panel]]:
-    due = owned(f"{each('next_due_timestamp_seconds')} - time()")
+    scheduled = f"{each('next_due_timestamp_seconds')} and on ({EACH}) {each('enabled')} == 1"
+    due = owned(f"({scheduled}) - time()")
     yield _distribution(
         "Due in the next hours",
-        "How many automated backups must have begun by when. A window of four hours ends at that moment.",
-        buckets(due, (0, 1, 4, 8, 16), "h", HOUR),
+        "How many automated backups must have begun by when: their window of four hours ends at that moment. "
+        "Only where automated backups are on.",
+        buckets(due, (1, 4, 8, 12, 16), "h", HOUR),
     )
     yield _ten(
         "Ten due next",
@@ -250,7 +256,7 @@ def build() -> Dashboard:
         VARIABLES,
         [
             Row("", [area(tile, 3, 4) for tile in _tiles()]),
-            Row("", [area(attention(), 24, 12)]),
+            Row("", [area(attention(), 24, 15)]),
             Row("Over time", list(_over_time())),
             Row("Where", list(_where())),
             Row("Ages and durations", list(_spread())),

@@ -105,6 +105,7 @@ def ranking(
         .sizing(BarGaugeSizing.MANUAL)
         .min_viz_height(12)
         .max_viz_height(24)
+        .text(common.VizTextDisplayOptions().title_size(12).value_size(16))
         .reduce_options(_last())
         .min(0)
         .thresholds(_thresholds(steps))
@@ -203,7 +204,11 @@ def listing(
 
     A query that says something else than the others is made fit `before`.
     """
-    panel = _common(table.Panel(), title, description, queries, "none").show_header(True)
+    panel = (
+        _common(table.Panel(), title, description, queries, "none")
+        .show_header(True)
+        .thresholds(_thresholds(((None, "text"),)))
+    )
     for transformation in (*before, dashboard.DataTransformerConfig("merge", options={})):
         panel = panel.with_transformation(transformation)
     order = {name: place for place, name in enumerate(columns)}
@@ -224,8 +229,7 @@ def sort_by(heading: str, *, descending: bool = True) -> common.TableSortByField
 
 def buckets(expression: str, bounds: Sequence[float], unit: str, factor: float) -> list[Query]:
     """How many values lie between bounds, one query each; `unit` times `factor` is what the expression is in."""
-    first = f"up to {bounds[0]:g} {unit}" if bounds[0] else "past due"
-    names = [first, *(f"{low:g} to {high:g} {unit}" for low, high in pairwise(bounds))]
+    names = [f"up to {bounds[0]:g} {unit}", *(f"{low:g} to {high:g} {unit}" for low, high in pairwise(bounds))]
     edges = [None, *(bound * factor for bound in bounds), None]
     return [
         instant(within(expression, low, high), name, ref)
