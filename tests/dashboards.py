@@ -47,7 +47,7 @@ def annotations(dashboard: Dashboard) -> list[Query]:
 
 def filled(text: str, values: Mapping[str, str]) -> str:
     """A text with variables in their place; one without a value is an error."""
-    known = {"__rate_interval": "5m", "__range": "6h", **values}
+    known = {"__rate_interval": "5m", "__range": "6h", "__interval": "5m", "__interval_ms": "300000", **values}
     return _VARIABLE.sub(lambda found: known[found[1] or found[2]] if _is_variable(found[0]) else found[0], text)
 
 

@@ -32,7 +32,7 @@ class Stage:
         self.simulator.start()
         address = f"127.0.0.1:{free_port()}"
         self.url = f"http://{address}/"
-        config = {
+        self.config = {
             "cloudsql": {
                 "endpoint": self.simulator.url,
                 "credentials": "anonymous",
@@ -44,7 +44,7 @@ class Stage:
             "state": {"path": str(self.state)},
             **more,
         }
-        self.nursery = Nursery(folder / "clock", json.dumps(config), address)
+        self.nursery = Nursery(folder / "clock", json.dumps(self.config), address)
 
     def kept(self) -> datetime | None:
         """The moment of the oldest poll that the ledger holds; None before each project has one."""

@@ -14,6 +14,7 @@ from grafana.source.panels import DATASOURCE, ORANGE, PURPLE, RED
 
 TAG = "cloudsql-backup"
 SCHEMA = 42
+STEP = "5m"  # of annotations, or longer where the time range is
 RUNBOOKS_AT = "https://runbooks.example.com/cloudsql-backup"  # as in the rules: users put their own place into it
 BLIND = "facts_too_old"  # beside the findings: why an instance is unknown,
 UNREAD = "project_not_read"  # and why nothing recent will be known of a whole project
@@ -88,7 +89,7 @@ def dashboard(
         .readonly()
         .timezone("browser")
         .time(identity.since, "now")
-        .refresh("1m")
+        .refresh("5m")
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .link(_dashboards())
         .link(_runbooks())
@@ -131,6 +132,11 @@ def to_instance(title: str) -> dict[str, Any]:
     return {"title": title, "url": f"/d/{INSTANCE.uid}?{one}&{KEPT}"}
 
 
+def to_exporter(title: str) -> dict[str, Any]:
+    """A link from a row of a table to how its project is read."""
+    return {"title": title, "url": f"/d/{EXPORTER.uid}?var-project=${{__data.fields.project_id}}&{KEPT}"}
+
+
 def to_runbook() -> dict[str, Any]:
     """A link from a cell that names an alert, without what all their names begin with, to its page."""
     return {"title": "What to do", "url": "${runbooks}/CloudSQLBackup${__value.text}.md", "targetBlank": True}
@@ -162,34 +168,33 @@ def _runbooks() -> sdk.DashboardLink:
 
 
 def failures() -> sdk.AnnotationQuery:
-    """Marks of failed backups: the counter of a known code grows, and a new code comes with its first failure."""
+    """Marks of failed backups: counters that grew within a step, or came."""
     errors = promql.selector(f"{promql.PREFIX}errors_total", promql.INSTANCE)
-    current = promql.selector(f"{promql.PREFIX}last_completed_error", promql.INSTANCE)
-    was_up = f"up{{{promql.JOB}}} offset 5m == 1"
-    begun = f"{current} unless {current} offset 5m and on (job, instance) {was_up}"
-    failed = f"{errors} > {errors} offset 5m\nor ({begun})"
+    before = "offset $__interval"
+    came = f"{errors} unless {errors} {before} and on (job, instance) {promql.UP} {before}"
     return (
         sdk.AnnotationQuery()
         .name("Failed backups")
         .datasource(DATASOURCE)
         .enable(True)
         .icon_color(RED)
-        .expr(f"max by ({promql.EACH}, code) (\n{failed}\n)")
-        .step("5m")
+        .expr(f"max by ({promql.EACH}, code) (\n{errors} > {errors} {before}\nor ({came})\n)")
+        .step(STEP)
         .title_format("Backup failed")
         .text_format("{{project_id}}:{{instance_id}} {{code}}")
     )
 
 
 def _restarts() -> sdk.AnnotationQuery:
+    started = promql.living(f"process_start_time_seconds{{{promql.JOB}}}")
     return (
         sdk.AnnotationQuery()
         .name("Exporter restarts")
         .datasource(DATASOURCE)
         .enable(True)
         .icon_color(ORANGE)
-        .expr(promql.living(f"changes(process_start_time_seconds{{{promql.JOB}}}[5m]) > 0"))
-        .step("5m")
+        .expr(f"{started} > time() - $__interval_ms / 1000")
+        .step(STEP)
         .title_format("Exporter restarted")
         .text_format("{{instance}}")
     )

@@ -28,7 +28,8 @@ from grafana.source.panels import (
 from grafana.source.promql import EXPORTER, JOB, PROJECT, UP, living, project, rate, seen, selector
 
 NARROW = {"custom.width": 105}
-FACTS_AGE = project("project_facts_age_seconds", "min")
+READ = project("project_up", shards="min")
+FACTS_AGE = project("project_facts_age_seconds", replicas="min")
 RESULTS = {
     "success": GREEN,
     "forbidden": RED,
@@ -57,12 +58,12 @@ def _tiles() -> Iterator[stat.Panel]:
         instant(f"count({UP})"),
         steps=((None, RED), (1, GREEN)),
     ).no_value("none")
-    yield number("Projects read", "Projects whose last poll succeeded.", instant(f"sum({project('project_up')})"))
+    yield number("Projects read", "Projects whose last poll succeeded.", instant(f"sum({READ})"))
     yield number(
         "Not read",
         "Projects whose last poll failed. Their instances keep the verdicts of the last facts, and are unknown once "
         "these are older than `stale_after`.",
-        instant(f"sum(1 - {project('project_up')})"),
+        instant(f"sum(1 - {READ})"),
         steps=none_is_good,
     )
     yield number(
@@ -83,7 +84,7 @@ def _tiles() -> Iterator[stat.Panel]:
         "Searches for projects that failed last time: new projects are not watched.",
         instant(f"sum(1 - max by (query) ({_own('search_up')}))"),
         steps=none_is_good,
-    ).no_value("no search")
+    ).no_value("none known")
     yield number(
         "Old settings",
         "Exporters that could not read their configuration when they last tried, and go on by the one before.",
@@ -108,7 +109,7 @@ def _who() -> Iterator[Builder[Panel]]:
             "Whether each project is read, how old its facts are, and how long its last poll took.",
             [
                 rows(FACTS_AGE, "A"),
-                rows(project("project_up"), "B"),
+                rows(READ, "B"),
                 rows(project("project_partial"), "C"),
                 rows(project("poll_duration_seconds"), "D"),
                 rows(f"max by (project_id) (sum without (result) ({failed}))", "E"),
@@ -146,10 +147,10 @@ def _who() -> Iterator[Builder[Panel]]:
             [
                 rows(f"max by ({by}, version) ({selector(EXPORTER + 'build_info', JOB)})", "A"),
                 rows(f"max by ({by}, index, total) ({selector(EXPORTER + 'shard_info', JOB)})", "B"),
-                rows(f"max by ({by}) (process_start_time_seconds{{{JOB}}} * 1000)", "C"),
-                rows(f"max by ({by}) (process_resident_memory_bytes{{{JOB}}})", "D"),
-                rows(f"max by ({by}) (scrape_samples_scraped{{{JOB}}}) and on ({by}) {UP}", "E"),
-                rows(f"max by ({by}) (scrape_duration_seconds{{{JOB}}}) and on ({by}) {UP}", "F"),
+                rows(f"max by ({by}) ({living(f'process_start_time_seconds{{{JOB}}}')} * 1000)", "C"),
+                rows(f"max by ({by}) ({living(f'process_resident_memory_bytes{{{JOB}}}')})", "D"),
+                rows(f"max by ({by}) ({living(f'scrape_samples_scraped{{{JOB}}}')})", "E"),
+                rows(f"max by ({by}) ({living(f'scrape_duration_seconds{{{JOB}}}')})", "F"),
             ],
             {
                 "instance": "Target",
@@ -302,8 +303,8 @@ def _machine() -> Iterator[Builder[Panel]]:
     yield area(
         lines(
             "Up",
-            "1 while a scrape of the target succeeds, 0 while it fails.",
-            [ranged(f"up{{{JOB}}}", "{{instance}}")],
+            "1 while a scrape of the target succeeds, 0 while it fails, for a day after the last that did.",
+            [ranged(f"up{{{JOB}}} and on (job, instance) last_over_time({UP}[1d])", "{{instance}}")],
             "short",
         )
         .max(1)
@@ -315,7 +316,7 @@ def _machine() -> Iterator[Builder[Panel]]:
         lines(
             "Scrape duration",
             "How long Prometheus took to scrape each target.",
-            [ranged(f"scrape_duration_seconds{{{JOB}}} and on (job, instance) {UP}", "{{instance}}")],
+            [ranged(living(f"scrape_duration_seconds{{{JOB}}}"), "{{instance}}")],
             "s",
         ),
         6,
@@ -325,7 +326,7 @@ def _machine() -> Iterator[Builder[Panel]]:
         lines(
             "Memory",
             "Resident memory of each exporter.",
-            [ranged(f"process_resident_memory_bytes{{{JOB}}}", "{{instance}}")],
+            [ranged(living(f"process_resident_memory_bytes{{{JOB}}}"), "{{instance}}")],
             "bytes",
         ),
         6,

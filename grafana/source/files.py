@@ -34,8 +34,8 @@ def files() -> dict[Path, str]:
 
 def _plain(dashboard: Dashboard) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(dashboard, cls=JSONEncoder))
-    for link in plain["links"]:
-        del link["placement"]  # the SDK's only word for it puts links out of sight, into a menu
+    for shown in (*plain["links"], *plain["annotations"]["list"]):
+        shown.pop("placement", None)  # the SDK's only word for it puts them out of sight, into a menu
     return plain
 
 

@@ -38,10 +38,9 @@ from grafana.source.panels import (
     rows,
     stacked,
 )
-from grafana.source.promql import AGE, EACH, FAILURES, each, expected, owned, recorded, state
+from grafana.source.promql import AGE, EACH, EXPECTED, FAILURES, each, expected, owned, recorded, state
 
 HOUR = 3600
-EXPECTED = each("protection", 'state!="exempt"')
 DURATION = each("last_success_duration_seconds", 'backup_type="automated"')
 SUMS = 'project_state:cloudsql_backup_protection:sum{project_id=~"$project"'
 COVERED = ((None, RED), (0.9, ORANGE), (0.99, GREEN))
@@ -96,21 +95,21 @@ def _tiles() -> Iterator[stat.Panel]:
     yield number(
         "Protected share",
         "Protected instances, of all of which backups are expected. Colours suit the default objective of 99 %.",
-        instant(f"{_total('protected')}\n/ sum({owned(EXPECTED)})"),
+        instant(f"{_total('protected')}\n/ count({owned(EXPECTED)})"),
         unit="percentunit",
         steps=COVERED,
     )
     yield number(
         "Projects not read",
         "Projects whose last poll failed: their instances will be unknown once the facts are too old.",
-        instant(f"sum(1 - {promql.project('project_up')})"),
+        instant(f"sum(1 - {promql.project('project_up', shards='min')})"),
         steps=none_is_good,
     )
     yield number(
         "Oldest facts",
         "Time since the project that was read longest ago was read. Everything here is at most this old. "
         "Colours suit the default `stale_after` of one hour.",
-        instant(f"max({promql.project('project_facts_age_seconds', 'min')})"),
+        instant(f"max({promql.project('project_facts_age_seconds', replicas='min')})"),
         unit="s",
         steps=((None, GREEN), (2700, ORANGE), (HOUR, PURPLE)),
     ).decimals(0)
@@ -128,11 +127,15 @@ def _over_time() -> Iterator[Builder[Panel]]:
         {name.replace("_", " "): colour for name, colour in STATES.items()},
     ).no_value(NO_DATA_YET)
     share = f'sum({SUMS}, state="protected"}}) / sum({SUMS}, state!="exempt"}})'
-    month = f'sum(sum_over_time({SUMS}, state="protected"}}[30d])) / sum(sum_over_time({SUMS}, state!="exempt"}}[30d]))'
+    ratio, weight = (
+        f'project:cloudsql_backup_{name}{{project_id=~"$project"}}' for name in ("protected:ratio_30d", "expected:sum")
+    )
+    month = f"sum({ratio} * {weight}) / sum({weight} and {ratio})"
     against = lines(
         "Protected share against the objective",
         "Protected instances, of those of which backups are expected: at each moment, and of all hours of the 30 days "
-        f"before it, for which the objective is meant. Of all teams. {RECORDED}",
+        "before it, for which the objective is meant; projects weigh what they have instances. Of all teams. "
+        f"{RECORDED}",
         [
             ranged(recorded(share), "now", "A", COARSE),
             ranged(recorded(month), "30 days", "B", COARSE),
@@ -147,7 +150,7 @@ def _over_time() -> Iterator[Builder[Panel]]:
 
 def _where() -> Iterator[Builder[Panel]]:
     protected = owned(state("protected"))
-    coverage = f"sum by (project_id) ({protected})\n/ (sum by (project_id) ({owned(EXPECTED)}) > 0)"
+    coverage = f"sum by (project_id) ({protected})\n/ count by (project_id) ({owned(EXPECTED)})"
     yield area(
         ranking(
             "Coverage by project, lowest ten",
@@ -170,7 +173,7 @@ def _where() -> Iterator[Builder[Panel]]:
                 ((None, GREEN), (0.5, RED)),
             )
             .decimals(0)
-            .no_value("No failure was seen"),
+            .no_value("No failure, as long as there are numbers above"),
             8,
             9,
         )
@@ -201,7 +204,7 @@ def _spread() -> Iterator[Builder[Panel]]:
         "How many instances would lose how much: time since the moment up to which a restore loses nothing.",
         buckets(age, (6, 12, 24, 30, 54), "h", HOUR),
     )
-    steps = [{"value": None, "color": GREEN}, {"value": 1, "color": ORANGE}, {"value": 1.8, "color": RED}]
+    steps = [{"value": None, "color": GREEN}, {"value": 1, "color": ORANGE}]
     yield _ten(
         "Ten oldest against their limit",
         "Age of the recovery point, of what the policy allows. Instances that never had a backup have none.",

@@ -32,7 +32,7 @@ from grafana.source.panels import (
     worded,
     words,
 )
-from grafana.source.promql import AGE, EACH, FAILURES, PREFIX, each, now, selector
+from grafana.source.promql import AGE, EACH, FAILURES, PREFIX, UP, chosen, each, now, selector
 
 HOUR = 3600
 AUTOMATED, ON_DEMAND = 'backup_type="automated"', 'backup_type="on_demand"'
@@ -43,14 +43,7 @@ VARIABLES = (
 )
 
 
-def _coded(metric: str, label: str, codes: dict[str, int], *matchers: str) -> str:
-    """A number for the one value of a label that holds."""
-    selected = {value: selector(PREFIX + metric, promql.INSTANCE, *matchers, f'{label}="{value}"') for value in codes}
-    one = (f"{code} * max({promql.seen(selected[value])})" for value, code in codes.items())
-    return "\n+ ".join(one)
-
-
-STATE_CODES = {"protected": 1, "exempt": 2, "unknown": 3, "at_risk": 4, "unprotected": 5}
+STATE_CODES = {"unprotected": 5, "at_risk": 4, "protected": 1, "exempt": 2, "unknown": 3}
 RUN_CODES = {status: code for status, (code, _) in RUNS.items()}
 STATE_WORDS = words({str(code): (name.replace("_", " "), STATES[name]) for name, code in STATE_CODES.items()})
 RUN_WORDS = words({str(code): (status, colour) for status, (code, colour) in RUNS.items()})
@@ -60,7 +53,7 @@ def _tiles() -> Iterator[stat.Panel]:
     yield worded(
         "Verdict",
         "The state of the instance's backups: that of the worst finding.",
-        instant(_coded("protection", "state", STATE_CODES)),
+        instant(chosen("protection", "state", STATE_CODES)),
         STATE_WORDS,
     )
     yield number(
@@ -74,13 +67,13 @@ def _tiles() -> Iterator[stat.Panel]:
         "Age of the recovery point, of the `max_age` of its policy: beyond 100 % it is at risk.",
         instant(f"{AGE} / {each('policy_max_age_seconds')}"),
         "percentunit",
-        ((None, GREEN), (1, ORANGE), (1.8, RED)),
+        ((None, GREEN), (1, ORANGE)),
     ).decimals(0)
     yield worded(
         "Last backup",
         "How the newest automated run that has ended came out. SKIPPED is no problem: there was no new data.",
         instant(
-            _coded(
+            chosen(
                 "last_completed_status",
                 "status",
                 {k: v for k, v in RUN_CODES.items() if k in ("successful", "failed", "skipped", "overdue")},
@@ -112,7 +105,7 @@ def _tiles() -> Iterator[stat.Panel]:
     yield number(
         "Facts read",
         "Time since the project was last read: everything here is at least this old.",
-        instant(promql.project("project_facts_age_seconds", "min")),
+        instant(promql.project("project_facts_age_seconds", replicas="min")),
         "s",
         ((None, GREEN), (2700, ORANGE), (HOUR, PURPLE)),
     ).decimals(0)
@@ -144,7 +137,7 @@ def _why() -> Iterator[Builder[Panel]]:
             ((None, GREEN), (0.5, RED)),
         )
         .decimals(0)
-        .no_value("No failure was seen"),
+        .no_value("No failure, as long as there is a verdict above"),
         6,
         7,
     )
@@ -227,12 +220,12 @@ def _configuration() -> Iterator[Builder[Panel]]:
 
 def _history() -> Iterator[Builder[Panel]]:
     runs = (("automated", AUTOMATED), ("on demand", ON_DEMAND))
-    lanes = [ranged(_coded("protection", "state", STATE_CODES), "verdict", "A", FINE)]
+    lanes = [ranged(chosen("protection", "state", STATE_CODES), "verdict", "A", FINE)]
     yield area(
         timeline("Verdict over time", "The state of the instance's backups over time.", lanes, STATE_WORDS), 24, 4
     )
     lanes = [
-        ranged(_coded("last_run_status", "status", RUN_CODES, matcher), name, ref, FINE)
+        ranged(chosen("last_run_status", "status", RUN_CODES, matcher), name, ref, FINE)
         for (name, matcher), ref in zip(runs, "AB", strict=True)
     ]
     yield area(
@@ -257,13 +250,20 @@ def _history() -> Iterator[Builder[Panel]]:
         8,
     )
     daily = "[1d]"  # runs happen once a day: a shorter range would show none or one
-    ended = promql.living(f"increase({selector(PREFIX + 'runs_total', promql.INSTANCE)}{daily})")
+    ended = f"increase({selector(PREFIX + 'runs_total', promql.INSTANCE)}{daily})"
     yield area(
         bars(
             lines(
-                "Runs that ended, by day",
-                "How the runs of each day came out; one that failed and was retried counts as both.",
-                [ranged(f"sum by (status) (max by (backup_type, status) ({ended}))", "{{status}}", "A", "1d")],
+                "Runs that ended, in the day before",
+                "How the runs of the 24 hours up to each bar came out; one that failed and was retried counts as both.",
+                [
+                    ranged(
+                        f"sum by (status) (max by (backup_type, status) ({ended})) and on () {UP}",
+                        "{{status}}",
+                        "A",
+                        "1d",
+                    )
+                ],
                 "short",
                 {status: colour for status, (_, colour) in RUNS.items()},
             )
@@ -276,8 +276,8 @@ def _history() -> Iterator[Builder[Panel]]:
 def _usual(title: str, description: str, metric: str, *limits: Builder[Any]) -> timeseries.Panel:
     """A duration of the newest automated run, among what was usual in the week before."""
     selected = selector(PREFIX + metric, promql.INSTANCE, AUTOMATED)
-    usual = [
-        ranged(f"max({promql.living(f'quantile_over_time({share}, {selected}[7d])')})", name, ref, FINE)
+    usual = [  # by the hour: enough for what changes once a day
+        ranged(f"quantile_over_time({share}, max({selected})[7d:1h]) and on () {UP}", name, ref, FINE)
         for share, name, ref in ((0.9, "usual, at most", "B"), (0.1, "usual, at least", "C"))
     ]
     queries = [ranged(f"max({each(metric, AUTOMATED)})", "newest", "A", FINE), *usual, *limits]

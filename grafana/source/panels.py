@@ -35,17 +35,17 @@ DATASOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 GREEN, ORANGE, RED, PURPLE, GREY, BLUE = "green", "orange", "red", "purple", "#8e8e99", "blue"
 STATES = {"unprotected": RED, "at_risk": ORANGE, "unknown": PURPLE, "protected": GREEN, "exempt": GREY}
 COLOURED = {"custom.cellOptions": {"type": "color-text"}}
-RUNS = {
-    "enqueued": (1, "light-blue"),
-    "running": (2, BLUE),
-    "successful": (3, GREEN),
-    "skipped": (4, GREY),
+RUNS = {  # what a replica saw last comes before what another still sees
     "failed": (5, RED),
     "overdue": (6, ORANGE),
+    "successful": (3, GREEN),
+    "skipped": (4, GREY),
+    "running": (2, BLUE),
+    "enqueued": (1, "light-blue"),
     "unknown": (7, PURPLE),
 }
 BRIDGED = 900_000  # milliseconds of a gap that a line runs over
-NO_DATA_YET = "Nothing: needs the recording rules"
+NO_DATA_YET = "Nothing: no exporter is up, or the recording rules are missing"
 
 P = TypeVar("P", stat.Panel, bargauge.Panel, timeseries.Panel, table.Panel, statetimeline.Panel)
 Query = Builder[Any]

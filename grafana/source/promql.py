@@ -2,18 +2,21 @@
 
 Every selector carries the variables of its dashboard. What is shown of a target ends when a scrape of it fails; up to
 then a gap of a few minutes is bridged (Prometheus was restarted, the exporter has not polled yet), so that a short one
-does not blank the wall.
+does not blank the wall. Of two replicas of the exporter the one that knows is believed: a blind one goes on exporting
+what it last knew, and says `unknown`.
 """
+
+from collections.abc import Mapping
 
 GAP = "10m"
 JOB = 'job=~"$job"'
 PROJECT = f'{JOB}, project_id=~"$project"'
 INSTANCE = f'{PROJECT}, instance_id=~"$instance"'
-UP = f"up{{{JOB}}} == 1"
 PREFIX = "cloudsql_backup_"
 EXPORTER = PREFIX + "exporter_"
 EACH = "project_id, instance_id"
-OWNED = f'{PREFIX}instance_labels{{{INSTANCE}, label_team=~"$team"}}'
+UP = f"{EXPORTER}build_info{{{JOB}}}"  # there while the last scrape of an exporter succeeded; `up` is of any target
+SHARD = f"{EXPORTER}shard_info{{{JOB}}}"
 
 
 def selector(name: str, scope: str, *matchers: str) -> str:
@@ -53,9 +56,10 @@ def now(metric: str, *matchers: str, by: str = "") -> str:
     return f"max by ({labels}) ({selector(PREFIX + metric, INSTANCE, *matchers)})"
 
 
-def project(metric: str, operation: str = "max", scope: str = PROJECT) -> str:
-    """One value a project, of what the exporter says of it."""
-    return f"{operation} by (project_id) ({seen(selector(EXPORTER + metric, scope))})"
+def project(metric: str, replicas: str = "max", shards: str = "max") -> str:
+    """One value a project of what the exporter says of it: of the replicas of a shard, then of the shards."""
+    of_shards = f"{seen(selector(EXPORTER + metric, PROJECT))} * on (job, instance) group_left (index) {SHARD}"
+    return f"{shards} by (project_id) ({replicas} by (project_id, index) ({of_shards}))"
 
 
 def owned(expression: str) -> str:
@@ -81,12 +85,36 @@ def within(expression: str, above: float | None, upto: float | None) -> str:
     return f"count({bounded})\nor 0 * count({expression})"
 
 
+def chosen(metric: str, label: str, codes: Mapping[str, int], *matchers: str) -> str:
+    """A number for the one value of a label that holds; where two replicas differ, the first of `codes`."""
+
+    def held(value: str) -> str:
+        selected = selector(PREFIX + metric, INSTANCE, *matchers, f'{label}="{value}"')
+        return f"{'min' if value == 'unknown' else 'max'} by ({EACH}) ({seen(selected)}) == 1"
+
+    return "\nor ".join(f"{code} * ({held(value)})" for value, code in codes.items())
+
+
 def _failures() -> str:
+    """What counters of errors grew by in the time range: the larger of two sums that may miss some.
+
+    Of each target, increase() bears a lost state. It does not see the first failure of a code, with which the counter
+    comes: that is added where an exporter was seen at the beginning of the range, and the counter was not. Of all
+    targets together, the difference bears a restart under another address.
+    """
+    counter = f"{EACH}, backup_type, code"
     errors = selector(PREFIX + "errors_total", INSTANCE)
     first = f"min_over_time({errors}[$__range])"
-    grown = f"round(\nincrease({errors}[$__range])\n+ ({first} unless {errors} offset $__range or 0 * {first})\n)"
-    return f"max by ({EACH}, backup_type, code) ({living(grown)})"
+    past = f"max by ({counter}) (last_over_time({errors}[1h] offset $__range))"
+    watched = f"last_over_time({UP}[1h] offset $__range)"
+    of_each = (
+        f"increase({errors}[$__range])\n+ ({first} unless on ({counter}) {past} and on () {watched} or 0 * {first})"
+    )
+    of_all = f"max by ({counter}) ({living(errors)}) - {past}"
+    return f"(max by ({counter}) (\nround({of_each})\nor {of_all}\n) and on () {UP})"
 
 
-AGE = each("recovery_point_age_seconds")
-FAILURES = _failures()  # in the time range. A code is there from its first failure on, which increase() does not see
+AGE = each("recovery_point_age_seconds", operation="min")
+FAILURES = _failures()
+EXPECTED = f"({state('protected', 'at_risk', 'unprotected')} == 1 or {state('unknown')} == 1)"
+OWNED = seen(selector(PREFIX + "instance_labels", INSTANCE, 'label_team=~"$team"'))
