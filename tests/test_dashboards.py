@@ -14,6 +14,7 @@ import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard as Model
+from grafana_foundation_sdk.models.dashboard import Panel
 
 from exporter.assess import Finding, Protection
 from grafana.source.assembly import BLIND, RUNBOOKS, UNREAD
@@ -119,6 +120,17 @@ def through_the_sdk(dashboard: Dashboard) -> Dashboard:
 def test_the_sdk_knows_every_key(file: Path) -> None:
     dashboard = loaded(file)
     assert lost(dashboard, through_the_sdk(dashboard)) == []
+
+
+@by_name
+def test_overrides_set_what_is_there_to_be_set(file: Path) -> None:
+    for panel in panels(loaded(file)):
+        for override in panel["fieldConfig"].get("overrides", ()):
+            for given in override["properties"]:
+                kind, _, name = given["id"].rpartition(".")
+                spot = {"custom": {name: given["value"]}} if kind else {name: given["value"]}
+                bare = {"type": panel["type"], "fieldConfig": {"defaults": spot}}
+                assert lost(bare, json.loads(json.dumps(Panel.from_json(bare), cls=JSONEncoder))) == [], given["id"]
 
 
 def test_a_misspelt_key_is_lost_in_the_sdk() -> None:

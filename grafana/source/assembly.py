@@ -109,7 +109,25 @@ def dashboard(
     return whole
 
 
-def query_variable(name: str, label: str, query: str, everything: str | None = None) -> sdk.QueryVariable:
+def project_variable(*, several: bool) -> sdk.QueryVariable:
+    """Projects that the exporter knows."""
+    query = f"label_values({promql.EXPORTER}project_up{{{promql.JOB}}}, project_id)"
+    return _query_variable("project", "Project", query, ".+" if several else None)
+
+
+def team_variable() -> sdk.QueryVariable:
+    """Teams of their instances. All of them are those without a team too."""
+    query = f"label_values({promql.PREFIX}instance_labels{{{promql.PROJECT}}}, label_team)"
+    return _query_variable("team", "Team", query, ".*")
+
+
+def instance_variable(*, several: bool) -> sdk.QueryVariable:
+    """The instances of these teams."""
+    of_teams = promql.selector(f"{promql.PREFIX}instance_labels", promql.PROJECT, 'label_team=~"$team"')
+    return _query_variable("instance", "Instance", f"label_values({of_teams}, instance_id)", ".+" if several else None)
+
+
+def _query_variable(name: str, label: str, query: str, everything: str | None = None) -> sdk.QueryVariable:
     """A variable whose values Prometheus knows. With `everything`, several can be chosen, or all by this expression."""
     variable = (
         sdk.QueryVariable(name)
@@ -137,9 +155,9 @@ def to_exporter(title: str) -> dict[str, Any]:
     return {"title": title, "url": f"/d/{EXPORTER.uid}?var-project=${{__data.fields.project_id}}&{KEPT}"}
 
 
-def to_runbook() -> dict[str, Any]:
-    """A link from a cell that names an alert, without what all their names begin with, to its page."""
-    return {"title": "What to do", "url": "${runbooks}/CloudSQLBackup${__value.text}.md", "targetBlank": True}
+def to_runbook(prefix: str = "CloudSQLBackup") -> dict[str, Any]:
+    """A link from a cell that names an alert, less a prefix, to its page."""
+    return {"title": "What to do", "url": f"${{runbooks}}/{prefix}${{__value.text}}.md", "targetBlank": True}
 
 
 def _datasource() -> sdk.DatasourceVariable:
@@ -148,7 +166,7 @@ def _datasource() -> sdk.DatasourceVariable:
 
 def _job() -> sdk.QueryVariable:
     query = f"label_values({promql.EXPORTER}build_info, job)"
-    return query_variable("job", "Job", query, ".+")
+    return _query_variable("job", "Job", query, ".+")
 
 
 def _runbook_address() -> sdk.ConstantVariable:

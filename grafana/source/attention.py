@@ -46,7 +46,7 @@ def _rank() -> str:
     relative = f"clamp_max({AGE} / {each('policy_critical_age_seconds')}, 90) / 100"
     states = f"3 * ({state('unprotected')} == 1)\nor ({state('at_risk')} == 1)"
     ranked = f"(\n{states}\n)\n+ on ({EACH}) (\n{relative}\nor 0.95 * {each('protection')}\n)"
-    return f"{owned(ranked)}\nor 2 + 0 * {UNKNOWN_ROW}\nor 2.5 + {UNREAD_ROW}"
+    return f"{owned(ranked)}\nor 2 + 0 * {UNKNOWN_ROW}\nor 2.7 + {UNREAD_ROW}"
 
 
 def _reasons() -> str:

@@ -7,7 +7,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from grafana.source.assembly import EXPORTER as IDENTITY
-from grafana.source.assembly import Row, dashboard, query_variable
+from grafana.source.assembly import Row, dashboard, project_variable
 from grafana.source.panels import (
     COLOURED,
     GREEN,
@@ -25,7 +25,7 @@ from grafana.source.panels import (
     sort_by,
     words,
 )
-from grafana.source.promql import EXPORTER, JOB, PROJECT, UP, living, project, rate, seen, selector
+from grafana.source.promql import END, EXPORTER, JOB, PROJECT, UP, living, project, rate, seen, selector, ten_projects
 
 NARROW = {"custom.width": 105}
 READ = project("project_up", shards="min")
@@ -42,7 +42,7 @@ RESULTS = {
     "server_error": "dark-purple",
     "bad_response": "light-purple",
 }
-VARIABLES = (query_variable("project", "Project", f"label_values({EXPORTER}project_up{{{JOB}}}, project_id)", ".+"),)
+VARIABLES = (project_variable(several=True),)
 
 
 def _own(metric: str, scope: str = JOB) -> str:
@@ -178,12 +178,17 @@ def _who() -> Iterator[Builder[Panel]]:
 
 
 def _facts() -> Iterator[Builder[Panel]]:
+    took = project("poll_duration_seconds")
+    oldest = project("project_facts_age_seconds", replicas="min", at=END)
     yield area(
         lines(
             "Age of the facts, oldest ten",
             "Time since each project was read. Beyond the limit, `stale_after`, its instances are unknown.",
             [
-                ranged(f"topk(10, {FACTS_AGE})", "{{project_id}}", "A"),
+                ranged(
+                    ten_projects(FACTS_AGE, oldest),
+                    "{{project_id}}",
+                ),
                 ranged(f"min({_own('stale_after_seconds')})", "limit", "B"),
             ],
             "s",
@@ -209,7 +214,7 @@ def _facts() -> Iterator[Builder[Panel]]:
         lines(
             "Duration of polls, longest ten",
             "How long the last poll of each project took, waiting for the pace included.",
-            [ranged(f"topk(10, {project('poll_duration_seconds')})", "{{project_id}}")],
+            [ranged(ten_projects(took, project("poll_duration_seconds", at=END)), "{{project_id}}")],
             "s",
         ),
         8,

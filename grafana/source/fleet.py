@@ -13,7 +13,9 @@ from grafana.source.assembly import (
     Row,
     dashboard,
     failures,
-    query_variable,
+    instance_variable,
+    project_variable,
+    team_variable,
     to_instance,
 )
 from grafana.source.attention import attention
@@ -38,7 +40,19 @@ from grafana.source.panels import (
     rows,
     stacked,
 )
-from grafana.source.promql import AGE, EACH, EXPECTED, FAILURES, each, expected, owned, recorded, state
+from grafana.source.promql import (
+    AGE,
+    EACH,
+    END,
+    EXPECTED,
+    FAILURES,
+    each,
+    expected,
+    owned,
+    recorded,
+    state,
+    ten_projects,
+)
 
 HOUR = 3600
 DURATION = each("last_success_duration_seconds", 'backup_type="automated"')
@@ -46,20 +60,7 @@ SUMS = 'project_state:cloudsql_backup_protection:sum{project_id=~"$project"'
 COVERED = ((None, RED), (0.9, ORANGE), (0.99, GREEN))
 COARSE = "15m"  # the shortest step over days: backups happen once a day
 RECORDED = "From the recording rules that ship with the exporter."
-VARIABLES = (
-    query_variable(
-        "project", "Project", f"label_values({promql.EXPORTER}project_up{{{promql.JOB}}}, project_id)", ".+"
-    ),
-    query_variable(
-        "team", "Team", f"label_values({promql.PREFIX}instance_labels{{{promql.PROJECT}}}, label_team)", ".*"
-    ),
-    query_variable(
-        "instance",
-        "Instance",
-        f'label_values({promql.PREFIX}instance_labels{{{promql.PROJECT}, label_team=~"$team"}}, instance_id)',
-        ".+",
-    ),
-)
+VARIABLES = (project_variable(several=True), team_variable(), instance_variable(several=True))
 
 
 def _total(*states: str) -> str:
@@ -143,7 +144,8 @@ def _over_time() -> Iterator[Builder[Panel]]:
         ],
         "percentunit",
         {"now": GREEN, "30 days": BLUE, "objective": RED},
-    )
+        floor=None,
+    ).axis_soft_min(0.9)
     yield area(stacked(by_state), 12, 9)
     yield area(against.max(1).no_value(NO_DATA_YET), 12, 9)
 
@@ -246,7 +248,7 @@ def _ahead() -> Iterator[Builder[Panel]]:
     growth = lines(
         "Retained size, largest ten projects",
         f"Chargeable size of all backups that can be restored, where the API reports it. Of all teams. {RECORDED}",
-        [ranged(recorded(f"topk(10, {size})"), "{{project_id}}", interval=COARSE)],
+        [ranged(recorded(ten_projects(size, size + END)), "{{project_id}}", interval=COARSE)],
         "bytes",
     )
     yield area(stacked(growth).no_value(NO_DATA_YET), 12, 12)

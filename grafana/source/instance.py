@@ -8,7 +8,17 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from grafana.source import promql
-from grafana.source.assembly import INSTANCE, RUNBOOKS, Row, dashboard, failures, query_variable, to_runbook
+from grafana.source.assembly import (
+    INSTANCE,
+    RUNBOOKS,
+    Row,
+    dashboard,
+    failures,
+    instance_variable,
+    project_variable,
+    team_variable,
+    to_runbook,
+)
 from grafana.source.panels import (
     BLUE,
     COLOURED,
@@ -37,10 +47,7 @@ from grafana.source.promql import AGE, EACH, FAILURES, PREFIX, UP, chosen, each,
 HOUR = 3600
 AUTOMATED, ON_DEMAND = 'backup_type="automated"', 'backup_type="on_demand"'
 FINE = "5m"  # the shortest step: polls are this far apart
-VARIABLES = (
-    query_variable("project", "Project", f"label_values({promql.EXPORTER}project_up{{{promql.JOB}}}, project_id)"),
-    query_variable("instance", "Instance", f"label_values({PREFIX}instance_info{{{promql.PROJECT}}}, instance_id)"),
-)
+VARIABLES = (project_variable(several=False), team_variable(), instance_variable(several=False))
 
 
 STATE_CODES = {"unprotected": 5, "at_risk": 4, "protected": 1, "exempt": 2, "unknown": 3}
@@ -125,7 +132,7 @@ def _why() -> Iterator[Builder[Panel]]:
             {"finding": "Finding", "reason": "Exempt because", "runbook": "Runbook"},
             {"Runbook": {"mappings": [words(RUNBOOKS)], "links": [to_runbook()]}},
         ).no_value("No finding, as long as there is a verdict above."),
-        9,
+        7,
         7,
     )
     yield area(
@@ -138,7 +145,7 @@ def _why() -> Iterator[Builder[Panel]]:
         )
         .decimals(0)
         .no_value("No failure, as long as there is a verdict above"),
-        6,
+        8,
         7,
     )
     firing = 'ALERTS{alertstate="firing", project_id=~"$project", instance_id=~"$instance"}'
@@ -150,10 +157,13 @@ def _why() -> Iterator[Builder[Panel]]:
             [rows(f"max by (alertname, severity, team) ({firing})", "A")],
             {"alertname": "Alert", "severity": "Severity", "team": "Team"},
             {
+                "Alert": {"links": [to_runbook(prefix="")]},
+                "Team": {"custom.width": 100},
                 "Severity": {
+                    "custom.width": 90,
                     "mappings": [words({"critical": ("critical", RED), "warning": ("warning", ORANGE)})],
                     **COLOURED,
-                }
+                },
             },
         ).no_value("No alert fires. That says nothing where the rules are not loaded."),
         9,

@@ -121,25 +121,22 @@ def lines(
     unit: str,
     colours: Mapping[str, str] | None = None,
     *,
-    table_legend: Sequence[str] = (),
+    floor: float | None = 0,
 ) -> timeseries.Panel:
     """Lines over time, bridging short gaps. `colours` by legend; a line named `limit …` is dashed."""
-    legend = common.VizLegendOptions().show_legend(True).placement(LegendPlacement.BOTTOM)
-    if table_legend:
-        legend = legend.display_mode(LegendDisplayMode.TABLE).placement(LegendPlacement.RIGHT).calcs(list(table_legend))
-    else:
-        legend = legend.display_mode(LegendDisplayMode.LIST).calcs([])
+    legend = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.LIST)
     panel = (
         _common(timeseries.Panel(), title, description, queries, unit)
         .line_width(2)
         .fill_opacity(0)
         .show_points(VisibilityMode.NEVER)
         .span_nulls(BRIDGED)
-        .min(0)
-        .legend(legend)
+        .legend(legend.placement(LegendPlacement.BOTTOM).calcs([]))
         .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING))
         .color_scheme(FieldColor().mode(FieldColorModeId.PALETTE_CLASSIC))
     )
+    if floor is not None:
+        panel = panel.min(floor)
     for name, colour in (colours or {}).items():
         panel = panel.override_by_name(name, [DynamicConfigValue("color", {"mode": "fixed", "fixedColor": colour})])
     dashed = [
