@@ -237,16 +237,24 @@ def test_a_team_that_owns_nothing_is_shown_nothing(scene: Scene) -> None:
     assert [asked for asked in for_teams if not scene.silent(filled(asked.expression, nobody))] == []
 
 
-def test_a_project_that_cannot_be_read_stands_among_what_needs_attention(scene: Scene) -> None:
+def test_what_befalls_a_project_stands_among_what_needs_attention(scene: Scene) -> None:
     scene.stage.simulator.faults.add(Fault("forbidden", "museum"))
     refused = 'cloudsql_backup_exporter_project_up{project_id="museum"} == 0'
     assert waiting(lambda: len(scene.values(refused)) == 2)
-    rows = scene.values(_target(FLEET, "Needs attention, worst first", 8))
-    assert ("museum", "(all)", "project_not_read") in {
-        (labels["project_id"], labels["instance_id"], labels["runbook"]) for labels, _ in rows
-    }
+
+    def told() -> set[tuple[str, str, str]]:
+        """Rows of whole projects."""
+        rows = scene.values(_target(FLEET, "Needs attention, worst first", 8))
+        named = ((row["project_id"], row["instance_id"], row["runbook"]) for row, _ in rows)
+        return {row for row in named if row[1].startswith("(")}
+
+    assert told() == {("museum", "(all)", "project_not_read")}
+    scene.stage.clock.advance(2 * 3600)  # beyond `stale_after`
+    assert waiting(lambda: told() == {("museum", "(those unknown)", "facts_too_old")})
+    states = [value for _, value in scene.values(_target(FLEET, "Needs attention, worst first"))]
+    assert 2.0 in states
     scene.stage.simulator.faults.clear()
-    assert waiting(lambda: len(scene.values(refused)) == 1)  # the blind replica's
+    assert waiting(lambda: told() == set())
 
 
 def test_nothing_is_shown_while_no_exporter_is_up(scene: Scene) -> None:

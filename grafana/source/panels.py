@@ -123,7 +123,7 @@ def lines(
     *,
     floor: float | None = 0,
 ) -> timeseries.Panel:
-    """Lines over time, bridging short gaps. `colours` by legend; a line named `limit …` is dashed."""
+    """Lines over time, bridging short gaps. `colours` by legend; what others are held against is dashed."""
     legend = common.VizLegendOptions().show_legend(True).display_mode(LegendDisplayMode.LIST)
     panel = (
         _common(timeseries.Panel(), title, description, queries, unit)
