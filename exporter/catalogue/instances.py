@@ -35,6 +35,9 @@ INFO_LABELS = (
 
 INSTANCE: tuple[Metric[Assessment], ...] = (
     Metric(PREFIX + "instance_info", "Facts about the instance, as labels; always 1.", INFO_LABELS, _info),
+    gauge(
+        "instance_created_timestamp_seconds", "When the instance was created.", lambda verdict: verdict.instance.created
+    ),
     gauge("enabled", "1 if automated backups are switched on.", lambda verdict: verdict.instance.backups.enabled),
     gauge(
         "retention_backups",

@@ -18,6 +18,10 @@ from grafana.source.panels import (
 )
 from grafana.source.promql import AGE, EACH, OWNED, each, now, owned, project, state
 
+# What a restore would lose reaches back to the recovery point, or to the creation of what never had a backup.
+CREATED = each("instance_created_timestamp_seconds")
+AT_STAKE_SINCE = f"{each('recovery_point_timestamp_seconds')}\nor {CREATED}"
+AT_STAKE_FOR = f"{AGE}\nor time() - {CREATED}"
 TROUBLED = f"{state('unprotected', 'at_risk')} == 1"
 CRITICAL = ("backups_disabled", "never_succeeded", "stale_critical")  # those that leave an instance unprotected
 CAUSES = ("last_run_failed", "overdue", "stuck")  # what others follow from
@@ -43,7 +47,7 @@ OF_PROJECTS = f"{_because(BLIND, UNKNOWN_ROW)}\nor {_because(UNREAD, UNREAD_ROW)
 
 def _rank() -> str:
     """How bad an instance fares, in one number: its whole part is the state, the rest age against the limit."""
-    relative = f"clamp_max({AGE} / {each('policy_critical_age_seconds')}, 90) / 100"
+    relative = f"clamp_max(({AT_STAKE_FOR}) / {each('policy_critical_age_seconds')}, 90) / 100"
     states = f"3 * ({state('unprotected')} == 1)\nor ({state('at_risk')} == 1)"
     ranked = f"(\n{states}\n)\n+ on ({EACH}) (\n{relative}\nor 0.95 * {each('protection')}\n)"
     return f"{owned(ranked)}\nor 2 + 0 * {UNKNOWN_ROW}\nor 2.7 + {UNREAD_ROW}"
@@ -84,14 +88,14 @@ def attention() -> table.Panel:
     listed = listing(
         "Needs attention, worst first",
         "Every instance that is unprotected or at risk; those that are unknown as one row a project, and each project "
-        "whose last poll failed. Worst first: by state, and by age against the limit. A restore loses what was written "
-        "after the recovery point. Click an instance for its history, a project for how it is read, a runbook for "
-        "what to do.",
+        "whose last poll failed. Worst first: by state, and by how long data has been at stake, against the limit. At "
+        "stake is what was written since the recovery point, or ever, where there never was a backup. Click an "
+        "instance for its history, a project for how it is read, a runbook for what to do.",
         [
             rows(_rank(), "A"),
             rows(_reasons(), "B"),
-            rows(owned(f"{each('recovery_point_timestamp_seconds')} * 1000\n{troubled}"), "C"),
-            rows(owned(f"{AGE}\n{troubled}"), "D"),
+            rows(owned(f"({AT_STAKE_SINCE}) * 1000\n{troubled}"), "C"),
+            rows(owned(f"({AT_STAKE_FOR})\n{troubled}"), "D"),
             rows(owned(f"{each('policy_max_age_seconds')}\n{troubled}"), "E"),
             rows(owned(f"{_one(status)}\n{troubled}"), "F"),
             rows(owned(f"{_one(now('last_completed_error', automated, by='code'))}\n{troubled}"), "G"),
@@ -103,8 +107,8 @@ def attention() -> table.Panel:
             "project_id": "Project",
             "instance_id": "Instance",
             "finding (uniqueValues)": "Why",
-            "Value #C": "Recovery point",
-            "Value #D": "Age",
+            "Value #C": "At stake since",
+            "Value #D": "For",
             "Value #E": "Limit",
             "status": "Last backup",
             "code": "Error code",
@@ -123,8 +127,8 @@ def attention() -> table.Panel:
             },
             "Project": {"links": [to_exporter("See how it is read")], "custom.width": 130},
             "Instance": {"links": [to_instance("Open its history")], "custom.width": 165},
-            "Recovery point": {"unit": "dateTimeAsIso", "custom.width": 165},
-            "Age": {"unit": "s", "decimals": 2, "custom.width": 90},
+            "At stake since": {"unit": "dateTimeAsIso", "custom.width": 165},
+            "For": {"unit": "s", "decimals": 2, "custom.width": 90},
             "Limit": {"unit": "s", "decimals": 2, "custom.width": 80},
             "Last backup": {"mappings": [words(COLOURS_OF_RUNS)], **COLOURED, "custom.width": 100},
             "Error code": {"custom.width": 195},

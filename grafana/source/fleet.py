@@ -261,7 +261,7 @@ def build() -> Dashboard:
         VARIABLES,
         [
             Row("", [area(tile, 3, 4) for tile in _tiles()]),
-            Row("", [area(attention(), 24, 15)]),
+            Row("", [area(attention(), 24, 18)]),
             Row("Over time", list(_over_time())),
             Row("Where", list(_where())),
             Row("Ages and durations", list(_spread())),
