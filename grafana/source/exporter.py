@@ -25,9 +25,10 @@ from grafana.source.panels import (
     sort_by,
     words,
 )
-from grafana.source.promql import END, EXPORTER, JOB, PROJECT, UP, living, project, rate, seen, selector, ten_projects
+from grafana.source.promql import EXPORTER, JOB, PROJECT, UP, living, project, rate, seen, selector, ten_projects
 
 NARROW = {"custom.width": 105}
+POLL = "poll_duration_seconds"
 READ = project("project_up", shards="min")
 FACTS_AGE = project("project_facts_age_seconds", replicas="min")
 RESULTS = {
@@ -111,7 +112,7 @@ def _who() -> Iterator[Builder[Panel]]:
                 rows(FACTS_AGE, "A"),
                 rows(READ, "B"),
                 rows(project("project_partial"), "C"),
-                rows(project("poll_duration_seconds"), "D"),
+                rows(project(POLL), "D"),
                 rows(f"max by (project_id) (sum without (result) ({failed}))", "E"),
             ],
             {
@@ -178,15 +179,14 @@ def _who() -> Iterator[Builder[Panel]]:
 
 
 def _facts() -> Iterator[Builder[Panel]]:
-    took = project("poll_duration_seconds")
-    oldest = project("project_facts_age_seconds", replicas="min", at=END)
+    ages, durations = (selector(EXPORTER + name, PROJECT) for name in ("project_facts_age_seconds", POLL))
     yield area(
         lines(
             "Age of the facts, oldest ten",
             "Time since each project was read. Beyond the limit, `stale_after`, its instances are unknown.",
             [
                 ranged(
-                    ten_projects(FACTS_AGE, oldest),
+                    ten_projects(FACTS_AGE, ages),
                     "{{project_id}}",
                 ),
                 ranged(f"min({_own('stale_after_seconds')})", "limit", "B"),
@@ -214,7 +214,7 @@ def _facts() -> Iterator[Builder[Panel]]:
         lines(
             "Duration of polls, longest ten",
             "How long the last poll of each project took, waiting for the pace included.",
-            [ranged(ten_projects(took, project("poll_duration_seconds", at=END)), "{{project_id}}")],
+            [ranged(ten_projects(project(POLL), durations), "{{project_id}}")],
             "s",
         ),
         8,

@@ -43,7 +43,6 @@ from grafana.source.panels import (
 from grafana.source.promql import (
     AGE,
     EACH,
-    END,
     EXPECTED,
     FAILURES,
     each,
@@ -248,7 +247,7 @@ def _ahead() -> Iterator[Builder[Panel]]:
     growth = lines(
         "Retained size, largest ten projects",
         f"Chargeable size of all backups that can be restored, where the API reports it. Of all teams. {RECORDED}",
-        [ranged(recorded(ten_projects(size, size + END)), "{{project_id}}", interval=COARSE)],
+        [ranged(recorded(ten_projects(size, size)), "{{project_id}}", interval=COARSE)],
         "bytes",
     )
     yield area(stacked(growth).no_value(NO_DATA_YET), 12, 12)

@@ -9,7 +9,6 @@ what it last knew, and says `unknown`.
 from collections.abc import Mapping
 
 GAP = "10m"
-END = " @ end()"
 JOB = 'job=~"$job"'
 PROJECT = f'{JOB}, project_id=~"$project"'
 INSTANCE = f'{PROJECT}, instance_id=~"$instance"'
@@ -25,14 +24,14 @@ def selector(name: str, scope: str, *matchers: str) -> str:
     return f"{name}{{{', '.join((scope, *matchers))}}}"
 
 
-def living(expression: str, at: str = "") -> str:
+def living(expression: str) -> str:
     """Only of targets that are up: what looks back over a range would outlive them."""
-    return f"({expression} and on (job, instance) {UP}{at})"
+    return f"({expression} and on (job, instance) {UP})"
 
 
-def seen(selected: str, at: str = "") -> str:
+def seen(selected: str) -> str:
     """What was last seen of a series."""
-    return living(f"last_over_time({selected}[{GAP}]{at})", at)
+    return living(f"last_over_time({selected}[{GAP}])")
 
 
 def rate(metric: str, scope: str, *matchers: str) -> str:
@@ -57,16 +56,16 @@ def now(metric: str, *matchers: str, by: str = "") -> str:
     return f"max by ({labels}) ({selector(PREFIX + metric, INSTANCE, *matchers)})"
 
 
-def project(metric: str, replicas: str = "max", shards: str = "max", at: str = "") -> str:
+def project(metric: str, replicas: str = "max", shards: str = "max") -> str:
     """One value a project of what the exporter says of it: of the replicas of a shard, then of the shards."""
-    selected = seen(selector(EXPORTER + metric, PROJECT), at)
-    of_shards = f"{selected} * on (job, instance) group_left (index) {SHARD}{at}"
+    of_shards = f"{seen(selector(EXPORTER + metric, PROJECT))} * on (job, instance) group_left (index) {SHARD}"
     return f"{shards} by (project_id) ({replicas} by (project_id, index) ({of_shards}))"
 
 
-def ten_projects(expression: str, at_the_end: str) -> str:
-    """Over time, the ten that are largest at its end; by themselves topk() would choose others at each step."""
-    return f"{expression}\nand on (project_id) topk(10, {at_the_end})"
+def ten_projects(expression: str, selected: str) -> str:
+    """Over time, the ten in which a series ended largest; by itself topk() would choose others at each step."""
+    largest = f"topk(10, max by (project_id) (last_over_time({selected}[1d] @ end())))"
+    return f"{expression}\nand on (project_id) {largest}"
 
 
 def owned(expression: str) -> str:
