@@ -7,7 +7,6 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import BarGaugeSizing
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
-from grafana.source import promql
 from grafana.source.assembly import (
     FLEET,
     Row,
@@ -48,6 +47,7 @@ from grafana.source.promql import (
     each,
     expected,
     owned,
+    project,
     recorded,
     state,
     ten_projects,
@@ -102,14 +102,14 @@ def _tiles() -> Iterator[stat.Panel]:
     yield number(
         "Projects not read",
         "Projects whose last poll failed: their instances will be unknown once the facts are too old.",
-        instant(f"sum(1 - {promql.project('project_up', shards='min')})"),
+        instant(f"sum(1 - {project('project_up', shards='min')})"),
         steps=none_is_good,
     )
     yield number(
         "Oldest facts",
         "Time since the project that was read longest ago was read. Everything here is at most this old. "
         "Colours suit the default `stale_after` of one hour.",
-        instant(f"max({promql.project('project_facts_age_seconds', replicas='min')})"),
+        instant(f"max({project('project_facts_age_seconds', replicas='min')})"),
         unit="s",
         steps=((None, GREEN), (2700, ORANGE), (HOUR, PURPLE)),
     ).decimals(0)
