@@ -205,6 +205,14 @@ def test_importing_asks_for_the_data_source_and_the_place_of_runbooks(file: Path
     assert {**asking, "templating": 0} == {**plain, "templating": 0}
 
 
+def test_every_dashboard_keeps_every_choice_for_the_next() -> None:
+    names = [[variable["name"] for variable in loaded(file)["templating"]["list"]] for file in FILES]
+    assert names == [["datasource", "job", "project", "team", "instance", "runbooks"]] * 3
+    for link in (link for file in FILES for link in loaded(file)["links"] if link["type"] == "dashboards"):
+        assert link["includeVars"]
+        assert link["keepTime"]
+
+
 def test_rules_and_dashboards_agree_on_addresses() -> None:
     uids = {loaded(file)["uid"] for file in FILES}
     named = {part.split("?")[0].strip("'") for part in RULES.read_text().split("/d/")[1:] for part in part.split()[:1]}

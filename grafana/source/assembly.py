@@ -127,6 +127,11 @@ def instance_variable(*, several: bool) -> sdk.QueryVariable:
     return _query_variable("instance", "Instance", f"label_values({of_teams}, instance_id)", ".+" if several else None)
 
 
+def unseen(variable: sdk.QueryVariable) -> sdk.QueryVariable:
+    """A choice that means nothing to a dashboard, kept for the next one that a link leads to."""
+    return variable.hide(VariableHide.HIDE_VARIABLE)
+
+
 def _query_variable(name: str, label: str, query: str, everything: str | None = None) -> sdk.QueryVariable:
     """A variable whose values Prometheus knows. With `everything`, several can be chosen, or all by this expression."""
     variable = (

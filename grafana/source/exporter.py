@@ -7,7 +7,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 from grafana.source.assembly import EXPORTER as IDENTITY
-from grafana.source.assembly import Row, dashboard, project_variable
+from grafana.source.assembly import Row, dashboard, instance_variable, project_variable, team_variable, unseen
 from grafana.source.panels import (
     COLOURED,
     GREEN,
@@ -43,7 +43,7 @@ RESULTS = {
     "server_error": "dark-purple",
     "bad_response": "light-purple",
 }
-VARIABLES = (project_variable(several=True),)
+VARIABLES = (project_variable(several=True), unseen(team_variable()), unseen(instance_variable(several=True)))
 
 
 def _own(metric: str, scope: str = JOB) -> str:
