@@ -85,7 +85,7 @@ def seen_again(world: World, later: timedelta) -> View:
 
 
 def told(ready: Iterable[Family], instance: str) -> list[str]:
-    """The series of one instance, a line each: moments as dates, and of a choice only what holds."""
+    """The series of one instance, one per line: timestamps as dates, and of an enumeration only the current value."""
     lines = []
     for family in ready:
         for sample in family.samples:
@@ -93,12 +93,12 @@ def told(ready: Iterable[Family], instance: str) -> list[str]:
             if labels.pop("instance_id", None) != instance:
                 continue
             labels.pop("project_id")
-            choice = {"state", "status"} & labels.keys()
+            choice = family.type == "gauge" and {"state", "status"} & labels.keys()
             if choice and sample.value == 0:
                 continue
             shown = ",".join(labels.values()) if family.name != "cloudsql_backup_instance_info" else ""
             value = _moment(sample.value) if "_timestamp_" in family.name else f"{sample.value:g}"
-            name = family.name.removeprefix("cloudsql_backup_") + (f"[{shown}]" if shown else "")
+            name = sample.name.removeprefix("cloudsql_backup_") + (f"[{shown}]" if shown else "")
             lines.append(name if choice else f"{name} {value}")
     return lines
 
