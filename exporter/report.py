@@ -131,7 +131,7 @@ def as_json(view: View) -> Json:
         "totals": {str(state): count for state, count in totals(view).items()},
         "projects": [
             {
-                "project_id": status.project,
+                "project": status.project,
                 "up": status.up,
                 "result": status.result,
                 "message": status.message,
@@ -150,7 +150,7 @@ def as_json(view: View) -> Json:
 
 def _instance_json(verdict: Assessment, view: View) -> Json:
     return {
-        "project_id": verdict.instance.id.project,
+        "project": verdict.instance.id.project,
         "instance_id": verdict.instance.id.name,
         "state": verdict.state,
         "findings": list(verdict.findings),

@@ -92,7 +92,7 @@ def told(ready: Iterable[Family], instance: str) -> list[str]:
             labels = dict(sample.labels)
             if labels.pop("instance_id", None) != instance:
                 continue
-            labels.pop("project_id")
+            labels.pop("project")
             choice = family.type == "gauge" and {"state", "status"} & labels.keys()
             if choice and sample.value == 0:
                 continue

@@ -17,7 +17,7 @@ PROMETHEUS = {
     **dict.fromkeys(
         ("process_start_time_seconds", "process_resident_memory_bytes", "process_cpu_seconds_total"), TARGET
     ),
-    "ALERTS": {"alertname", "alertstate", "severity", "team", "project_id", "instance_id"},
+    "ALERTS": {"alertname", "alertstate", "severity", "team", "project", "instance_id"},
 }
 COMPARISONS = ("==", "!=", "<", ">", "<=", ">=")
 _GROUPING = re.compile(r"\b(?:by|on|ignoring|without|group_left|group_right)\s*\(([^)]*)\)")

@@ -86,7 +86,7 @@ class Receiver:
 
 
 def _about(labels: dict[str, str]) -> str:
-    return labels.get("instance_id") or labels.get("project_id", "")
+    return labels.get("instance_id") or labels.get("project", "")
 
 
 @contextlib.contextmanager
@@ -180,7 +180,7 @@ def test_each_trouble_is_told_once_and_so_is_its_end(chain: Chain) -> None:
     (failed,) = chain.news([("firing", "LastRunFailed", "orders")])
     assert failed["labels"] == {
         "alertname": "CloudSQLBackupLastRunFailed",
-        "project_id": "shop-prod",
+        "project": "shop-prod",
         "instance_id": "orders",
         "severity": "warning",
         "team": "storefront",

@@ -122,12 +122,12 @@ def test_sighup_reloads_and_a_bad_file_changes_nothing(simulator: Simulator, tmp
         (tmp_path / "config.yaml").write_text("targets: 3\n")
         running.send(signal.SIGHUP)
         assert waiting(lambda: running.metric("cloudsql_backup_exporter_config_last_reload_successful") == 0)
-        assert running.metric("cloudsql_backup_exporter_project_up", project_id="museum") == 1
+        assert running.metric("cloudsql_backup_exporter_project_up", project="museum") == 1
         assert "config.yaml:1: targets: must be a list" in running.told()
         written(tmp_path, simulator, "shop-prod")
         running.send(signal.SIGHUP)
-        assert waiting(lambda: running.metric("cloudsql_backup_exporter_project_up", project_id="shop-prod") == 1)
-        assert running.metric("cloudsql_backup_exporter_project_up", project_id="museum") is None
+        assert waiting(lambda: running.metric("cloudsql_backup_exporter_project_up", project="shop-prod") == 1)
+        assert running.metric("cloudsql_backup_exporter_project_up", project="museum") is None
         assert running.metric("cloudsql_backup_exporter_config_last_reload_successful") == 1
         running.send(signal.SIGTERM)
         assert running.ended()[0] == 0
@@ -156,7 +156,7 @@ def test_once_writes_a_whole_file_and_says_what_could_not_be_read(simulator: Sim
     told = run("once", written(tmp_path, simulator, "museum", "sealed"), f"--output={out}")
     assert told.returncode == 3
     assert told.stderr.startswith("error: instances.list of project sealed: 403 ")
-    assert 'project_up{project_id="sealed"} 0.0' in out.read_text()
+    assert 'project_up{project="sealed"} 0.0' in out.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups.prom", "config.yaml", "data"]
     refused = run("once", written(tmp_path, simulator, "museum"), f"--output={tmp_path / 'no' / 'such.prom'}")
     assert (refused.returncode, "cannot be written: No such file or directory" in refused.stderr) == (1, True)
@@ -205,7 +205,7 @@ def test_a_demo_needs_nothing_and_shows_every_project(tmp_path: Path) -> None:
         assert waiting(lambda: answering(f"{running.url}-/ready"))
         introduction = running.told()
         up = {
-            project: running.metric("cloudsql_backup_exporter_project_up", project_id=project)
+            project: running.metric("cloudsql_backup_exporter_project_up", project=project)
             for project in ("museum", "shop-prod", "warehouse-prod", "sealed")
         }
         running.send(signal.SIGINT)
@@ -219,7 +219,7 @@ def test_in_a_fast_demo_backups_happen_fail_and_recover(tmp_path: Path) -> None:
     """Two days pass in four seconds; the newest run of an instance moves on, and one fails and recovers."""
     with exporter("demo", "--speed=43200", log=tmp_path / "log") as running:
         assert waiting(lambda: answering(f"{running.url}-/ready"))
-        labels = {"project_id": "shop-prod", "instance_id": "reviews"}
+        labels = {"project": "shop-prod", "instance_id": "reviews"}
         started = "cloudsql_backup_last_run_start_timestamp_seconds"
         first = running.metric(started, **labels)
         assert first
@@ -248,13 +248,13 @@ def test_after_a_kill_and_without_the_api_the_kept_facts_are_served_at_once_with
     read_at = "cloudsql_backup_exporter_project_last_success_timestamp_seconds"
     with exporter(flag, log=tmp_path / "log") as running:
         assert waiting(lambda: answering(f"{running.url}-/ready"))
-        first = running.metric(read_at, project_id="museum")
+        first = running.metric(read_at, project="museum")
         running.send(signal.SIGKILL)
         running.ended()
     simulator.faults.add(Fault("unavailable"))
     with exporter(flag, log=tmp_path / "log") as running:
         assert waiting(lambda: answering(f"{running.url}-/ready"))
-        assert running.metric(read_at, project_id="museum") == first
+        assert running.metric(read_at, project="museum") == first
         assert running.metric("cloudsql_backup_protection", instance_id="healthy", state="protected") == 1
         assert running.metric("cloudsql_backup_exporter_state_persistent") == 1
         refused = run(flag, "--web.listen-address=127.0.0.1:0")

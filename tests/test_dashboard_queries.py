@@ -202,7 +202,7 @@ def _target(dashboard: dict[str, object], title: str, index: int = 0) -> str:
 def test_of_two_replicas_the_one_that_knows_is_believed(scene: Scene) -> None:
     sighted = scene.stage.url.removeprefix("http://").rstrip("/")
     known = {
-        (labels["project_id"], labels["instance_id"]): labels["state"]
+        (labels["project"], labels["instance_id"]): labels["state"]
         for labels, _ in scene.values(f'cloudsql_backup_protection{{instance="{sighted}"}} == 1')
     }
     blind = scene.values(f'cloudsql_backup_protection{{instance="{scene.blind.address}", state="unknown"}}')
@@ -215,7 +215,7 @@ def test_of_two_replicas_the_one_that_knows_is_believed(scene: Scene) -> None:
     share = scene.values(_target(FLEET, "Protected share"))[0][1]
     assert share == pytest.approx(states["protected"] / backed_up)
     told = {
-        (labels["project_id"], labels["instance_id"]): value
+        (labels["project"], labels["instance_id"]): value
         for labels, value in scene.values(_target(INSTANCE, "Verdict"))
     }
     assert told == {name: float(STATE_CODES[state]) for name, state in known.items()}
@@ -224,7 +224,7 @@ def test_of_two_replicas_the_one_that_knows_is_believed(scene: Scene) -> None:
     assert scene.values(lost)[0][1] == pytest.approx(scene.values(knows)[0][1], abs=5)
     troubled = {name for name, state in known.items() if state in ("unprotected", "at_risk")}
     for index, target in enumerate(FLEET["panels"][8]["targets"]):
-        rows = [(labels["project_id"], labels["instance_id"]) for labels, _ in scene.values(target["expr"])]
+        rows = [(labels["project"], labels["instance_id"]) for labels, _ in scene.values(target["expr"])]
         assert set(rows) <= troubled, index
         assert target["refId"] == "B" or len(rows) == len(set(rows)), index  # B names every reason
         assert target["refId"] not in "AI" or set(rows) == troubled, index
@@ -239,13 +239,13 @@ def test_a_team_that_owns_nothing_is_shown_nothing(scene: Scene) -> None:
 
 def test_what_befalls_a_project_stands_among_what_needs_attention(scene: Scene) -> None:
     scene.stage.simulator.faults.add(Fault("forbidden", "museum"))
-    refused = 'cloudsql_backup_exporter_project_up{project_id="museum"} == 0'
+    refused = 'cloudsql_backup_exporter_project_up{project="museum"} == 0'
     assert waiting(lambda: len(scene.values(refused)) == 2)
 
     def told() -> set[tuple[str, str, str]]:
         """Rows of whole projects."""
         rows = scene.values(_target(FLEET, "Needs attention, worst first", 8))
-        named = ((row["project_id"], row["instance_id"], row["runbook"]) for row, _ in rows)
+        named = ((row["project"], row["instance_id"], row["runbook"]) for row, _ in rows)
         return {row for row in named if row[1].startswith("(")}
 
     assert told() == {("museum", "(all)", "project_not_read")}

@@ -12,7 +12,7 @@ from tests.dashboards import filled
 
 VALUES = {"job": ".+", "project": ".+", "instance": ".+", "__range": "24h"}
 NOW = 48  # hours; the time range begins at 24
-ERRORS = 'cloudsql_backup_errors_total{project_id="p", instance_id="i", backup_type="automated", code="E", job="j"'
+ERRORS = 'cloudsql_backup_errors_total{project="p", instance_id="i", backup_type="automated", code="E", job="j"'
 A, B = ', instance="a"}', ', instance="b"}'
 BUILD = 'cloudsql_backup_exporter_build_info{job="j"'
 
@@ -76,7 +76,7 @@ WATCHED = hours((49, 1))
 def test_failures_of_the_time_range_are_those_that_happened_in_it(
     series: dict[str, str], failed: int, tmp_path: Path
 ) -> None:
-    labels = '{project_id="p", instance_id="i", backup_type="automated", code="E"}'
+    labels = '{project="p", instance_id="i", backup_type="automated", code="E"}'
     assert holds(FAILURES, series, {labels: failed}, tmp_path) == ""
 
 
@@ -85,7 +85,7 @@ def _shard(name: str, index: int, up: int) -> dict[str, str]:
     return {
         f"cloudsql_backup_exporter_build_info{{{target}}}": WATCHED,
         f'cloudsql_backup_exporter_shard_info{{{target}, index="{index}", total="2"}}': WATCHED,
-        f'cloudsql_backup_exporter_project_up{{{target}, project_id="p"}}': hours((49, up)),
+        f'cloudsql_backup_exporter_project_up{{{target}, project="p"}}': hours((49, up)),
     }
 
 
@@ -102,7 +102,7 @@ def test_a_project_is_read_if_some_replica_of_each_shard_reads_it(
     shards: list[tuple[str, int, int]], read: int, tmp_path: Path
 ) -> None:
     series = {name: values for shard in shards for name, values in _shard(*shard).items()}
-    assert holds(project("project_up", shards="min"), series, {'{project_id="p"}': read}, tmp_path) == ""
+    assert holds(project("project_up", shards="min"), series, {'{project="p"}': read}, tmp_path) == ""
 
 
 def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:

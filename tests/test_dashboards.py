@@ -154,7 +154,7 @@ def uncarried(query: Query, variables: set[str], series: dict[str, set[str]]) ->
     return [
         f"{found.name} without ${variable}"
         for found in selectors(promql_parser.parse(filled(query.expression, values)))
-        for label, variable in (("job", "job"), ("project_id", "project"), ("instance_id", "instance"))
+        for label, variable in (("job", "job"), ("project", "project"), ("instance_id", "instance"))
         if variable in variables and label in series[found.name]
         if values[variable] not in {matcher.value for matcher in found.matchers.matchers if matcher.name == label}
     ]
@@ -166,16 +166,16 @@ def test_every_selector_carries_the_variables(file: Path) -> None:
     variables = {variable["name"] for variable in dashboard["templating"]["list"]}
     # What the rules record has no target, and what it is summed up over is no label of it any more.
     series = {
-        name: labels if ":" not in name else {"project_id"} & LEVELS[name.split(":")[0]]
+        name: labels if ":" not in name else {"project"} & LEVELS[name.split(":")[0]]
         for name, labels in known().items()
     }
-    series["ALERTS"] = {"project_id", "instance_id"}
+    series["ALERTS"] = {"project", "instance_id"}
     assert [wrong for query in asked(dashboard) for wrong in uncarried(query, variables, series)] == []
     for query in asked(dashboard):
         filled(query.expression, dict.fromkeys(variables, "x"))  # raises KeyError for one that is not there
 
 
-LEVELS: defaultdict[str, set[str]] = defaultdict(set, {"project": {"project_id"}, "project_state": {"project_id"}})
+LEVELS: defaultdict[str, set[str]] = defaultdict(set, {"project": {"project"}, "project_state": {"project"}})
 
 
 @by_name

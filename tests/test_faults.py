@@ -48,11 +48,11 @@ class Setup:
 
     def up(self, project: str) -> float | None:
         """The project_up of a project."""
-        return self.value("exporter_project_up", project_id=project)
+        return self.value("exporter_project_up", project=project)
 
     def polls(self, project: str, result: str) -> float:
         """How many polls of a project ended so."""
-        return self.value("exporter_polls_total", project_id=project, result=result) or 0
+        return self.value("exporter_polls_total", project=project, result=result) or 0
 
     def polled_again(self, project: str, result: str = "success") -> bool:
         """Whether a whole poll comes to end so from now on."""
@@ -106,14 +106,14 @@ def test_a_failing_project_is_down_keeps_its_facts_turns_unknown_and_comes_back(
 
     assert (setup.up(TROUBLED), setup.up(SOUND)) == (0, 1)
     assert {key: value for key, value in setup.series().items() if "exporter" not in key[0]} == before
-    seen = setup.value("exporter_project_last_success_timestamp_seconds", project_id=TROUBLED)
+    seen = setup.value("exporter_project_last_success_timestamp_seconds", project=TROUBLED)
     assert seen == NOW.timestamp()
 
     setup.clock.advance(HOUR + MINUTE)
     assert setup.polled_again(SOUND)
     assert setup.states(TROUBLED) == {"unknown": 9}
     assert "unknown" not in setup.states(SOUND)
-    assert setup.value("exporter_project_last_success_timestamp_seconds", project_id=TROUBLED) == seen
+    assert setup.value("exporter_project_last_success_timestamp_seconds", project=TROUBLED) == seen
 
     setup.simulator.faults.clear()
     assert setup.polled_again(TROUBLED)
@@ -124,7 +124,7 @@ def test_quota_trouble_with_retry_after_is_asked_again_when_told(setup: Setup) -
     """A second of waiting does not fit into a poll of 200 ms, so the poll fails; nothing is asked in between."""
     setup.simulator.faults.add(Fault("quota", project=TROUBLED, seconds=1))
     assert waiting(lambda: setup.polls(TROUBLED, "quota") >= 2)
-    assert setup.value("exporter_project_up", project_id=SOUND) == 1
+    assert setup.value("exporter_project_up", project=SOUND) == 1
 
 
 def test_trouble_that_passes_within_a_poll_is_no_failure(setup: Setup) -> None:
@@ -136,13 +136,13 @@ def test_trouble_that_passes_within_a_poll_is_no_failure(setup: Setup) -> None:
     exporter.stop()
     told = b"".join(exporter.exposition(TEXT).parts).decode()
     assert 'cloudsql_backup_exporter_api_retries_total{method="instances.list"} 1.0' in told
-    assert 'cloudsql_backup_exporter_polls_total{project_id="shop-prod",result="success"} 1.0' in told
+    assert 'cloudsql_backup_exporter_polls_total{project="shop-prod",result="success"} 1.0' in told
 
 
 def test_an_unreachable_region_leaves_its_instances_their_facts_until_they_are_too_old(setup: Setup) -> None:
     setup.simulator.faults.add(Fault("unreachable-region", project=TROUBLED, region="europe-west4"))
     assert setup.polled_again(TROUBLED)
-    assert setup.value("exporter_project_partial", project_id=TROUBLED) == 1
+    assert setup.value("exporter_project_partial", project=TROUBLED) == 1
     assert (setup.up(TROUBLED), setup.states(TROUBLED)) == (1, WELL)
 
     setup.clock.advance(HOUR + MINUTE)
@@ -151,7 +151,7 @@ def test_an_unreachable_region_leaves_its_instances_their_facts_until_they_are_t
 
     setup.simulator.faults.clear()
     assert setup.polled_again(TROUBLED)
-    assert setup.value("exporter_project_partial", project_id=TROUBLED) == 0
+    assert setup.value("exporter_project_partial", project=TROUBLED) == 0
     assert setup.states(TROUBLED) == WELL
 
 

@@ -11,7 +11,7 @@ def test_prometheus_scrapes_the_exporter(tmp_path: Path) -> None:
         assert waiting(lambda: answering(f"{running.url}-/ready"))
         with prometheus(running.url, tmp_path / "prometheus") as url:
             assert waiting(lambda: [r["value"][1] for r in query(url, "up")] == ["1"])
-            states = query(url, 'count by (state) (cloudsql_backup_protection{project_id="museum"} == 1)')
+            states = query(url, 'count by (state) (cloudsql_backup_protection{project="museum"} == 1)')
             failed = query(url, 'cloudsql_backup_last_completed_error{instance_id="failing"}')
     told = {r["metric"]["state"]: r["value"][1] for r in states}
     assert told == {"protected": "6", "at_risk": "7", "unprotected": "6", "exempt": "9"}

@@ -56,7 +56,7 @@ def test_the_shards_together_export_exactly_what_one_process_does(by: By) -> Non
             exporter = Exporter(lambda: settings, lambda: NOW, shard, process_metrics=False)
             exporter.poll_once(lambda _done, _total: None)
             text = b"".join(exporter.exposition(TEXT).parts).decode()
-            about = "project_id=" if by == "project" else "instance_id="
+            about = "project=" if by == "project" else "instance_id="
             return {line for line in text.splitlines() if about in line and "poll_duration" not in line}
 
         shards = [told(Shard(index, 3, by)) for index in range(3)]

@@ -78,13 +78,13 @@ def test_the_status_page_names_what_is_wrong_and_why_worst_first(url: str) -> No
 
 def test_the_json_has_the_same_verdicts(url: str) -> None:
     told = json.loads(fetch(f"{url}api/v1/status").text)
-    by_name = {(found["project_id"], found["instance_id"]): found for found in told["instances"]}
+    by_name = {(found["project"], found["instance_id"]): found for found in told["instances"]}
     failing = by_name["museum", "failing"]
     assert (failing["state"], failing["findings"]) == ("unprotected", ["stale_critical", "stale", "last_run_failed"])
     assert failing["last_runs"] == {"automated": "failed"}
     assert by_name["museum", "stopped"]["exempt"] == "stopped"
     assert sum(told["totals"].values()) == len(by_name) == 37
-    assert {project["project_id"]: project["result"] for project in told["projects"]} == {
+    assert {project["project"]: project["result"] for project in told["projects"]} == {
         "museum": "success",
         "shop-prod": "success",
     }
@@ -128,8 +128,8 @@ def test_not_ready_while_nothing_could_be_read_and_still_every_answer_comes(simu
     exporter.stop()
     server.stop()
     assert statuses == {"": 200, "-/ready": 503, "-/healthy": 200}
-    assert 'cloudsql_backup_exporter_project_up{project_id="sealed"} 0.0' in told
-    assert 'polls_total{project_id="sealed",result="forbidden"} 1.0' in told
+    assert 'cloudsql_backup_exporter_project_up{project="sealed"} 0.0' in told
+    assert 'polls_total{project="sealed",result="forbidden"} 1.0' in told
     assert "cloudsql_backup_protection" not in told
 
 
@@ -166,17 +166,17 @@ def test_a_reload_puts_a_new_configuration_in_force_and_a_bad_one_changes_nothin
     after_refusal = fetch(f"{url}metrics").text
     wanted[0] = config(simulator.url, ("museum",))
     accepted = fetch(f"{url}-/reload", "PUT")
-    gone = waiting(lambda: 'project_id="shop-prod"' not in fetch(f"{url}metrics").text)
+    gone = waiting(lambda: 'project="shop-prod"' not in fetch(f"{url}metrics").text)
     after_reload = fetch(f"{url}metrics").text
     exporter.stop()
     server.stop()
 
     assert (refused.status, refused.text) == (400, "c.yaml:3: poll.interval: must be longer than 0s\n")
     assert "cloudsql_backup_exporter_config_last_reload_successful 0.0" in after_refusal
-    assert 'project_up{project_id="shop-prod"} 1.0' in after_refusal
+    assert 'project_up{project="shop-prod"} 1.0' in after_refusal
     assert (accepted.status, gone) == (200, True)
     assert "cloudsql_backup_exporter_config_last_reload_successful 1.0" in after_reload
-    assert 'project_up{project_id="museum"} 1.0' in after_reload
+    assert 'project_up{project="museum"} 1.0' in after_reload
 
 
 @pytest.mark.parametrize("address", ["10853", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000"])

@@ -43,17 +43,17 @@ def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
         def identity(verdict: Assessment) -> tuple[str, ...]:
             return verdict.instance.id.project, verdict.instance.id.name
 
-        return Section(title, ("project_id", "instance_id"), lambda view: view.assessments, identity, metrics)
+        return Section(title, ("project", "instance_id"), lambda view: view.assessments, identity, metrics)
 
     def project(title: str, *metrics: Metric[ProjectStatus]) -> Section[ProjectStatus]:
-        return Section(title, ("project_id",), lambda view: view.projects, lambda status: (status.project,), metrics)
+        return Section(title, ("project",), lambda view: view.projects, lambda status: (status.project,), metrics)
 
     return (
         instance("Verdict", *VERDICT),
         instance("Runs", *RUNS),
         Section(
             "Counters",
-            ("project_id", "instance_id"),
+            ("project", "instance_id"),
             lambda view: view.records,
             lambda record: (record.instance.id.project, record.instance.id.name),
             COUNTERS,

@@ -111,7 +111,7 @@ def dashboard(
 
 def project_variable(*, several: bool) -> sdk.QueryVariable:
     """Projects that the exporter knows."""
-    query = f"label_values({promql.EXPORTER}project_up{{{promql.JOB}}}, project_id)"
+    query = f"label_values({promql.EXPORTER}project_up{{{promql.JOB}}}, project)"
     return _query_variable("project", "Project", query, ".+" if several else None)
 
 
@@ -151,13 +151,13 @@ def _query_variable(name: str, label: str, query: str, everything: str | None = 
 
 def to_instance(title: str) -> dict[str, Any]:
     """A link from a row of a table to the history of its instance."""
-    one = "var-project=${__data.fields.project_id}&var-instance=${__data.fields.instance_id}"
+    one = "var-project=${__data.fields.project}&var-instance=${__data.fields.instance_id}"
     return {"title": title, "url": f"/d/{INSTANCE.uid}?{one}&{KEPT}"}
 
 
 def to_exporter(title: str) -> dict[str, Any]:
     """A link from a row of a table to how its project is read."""
-    return {"title": title, "url": f"/d/{EXPORTER.uid}?var-project=${{__data.fields.project_id}}&{KEPT}"}
+    return {"title": title, "url": f"/d/{EXPORTER.uid}?var-project=${{__data.fields.project}}&{KEPT}"}
 
 
 def to_runbook(prefix: str = "CloudSQLBackup") -> dict[str, Any]:
@@ -204,7 +204,7 @@ def failures() -> sdk.AnnotationQuery:
         .expr(f"max by ({promql.EACH}, code) (\n{errors} > {errors} {before}\nor ({came})\n)")
         .step(STEP)
         .title_format("Backup failed")
-        .text_format("{{project_id}}:{{instance_id}} {{code}}")
+        .text_format("{{project}}:{{instance_id}} {{code}}")
     )
 
 

@@ -39,8 +39,8 @@ def _because(reason: str, expression: str) -> str:
 
 
 # What befalls a whole project is one row, however many instances it has.
-_UNKNOWN = f"sum by (project_id) ({owned(state('unknown'))}) > 0"
-_UNREAD = f"{project('project_up', shards='min')} == 0 unless on (project_id) ({_UNKNOWN})"
+_UNKNOWN = f"sum by (project) ({owned(state('unknown'))}) > 0"
+_UNREAD = f"{project('project_up', shards='min')} == 0 unless on (project) ({_UNKNOWN})"
 UNKNOWN_ROW, UNREAD_ROW = _row(_UNKNOWN, "(those unknown)"), _row(_UNREAD, "(all)")
 OF_PROJECTS = f"{_because(BLIND, UNKNOWN_ROW)}\nor {_because(UNREAD, UNREAD_ROW)}"
 
@@ -81,7 +81,7 @@ def attention() -> table.Panel:
     troubled = f"and on ({EACH}) {TROUBLED}"
     group = {
         "Time": {"operation": "groupby", "aggregations": []},  # all that is left to merge an empty answer by
-        "project_id": {"operation": "groupby", "aggregations": []},
+        "project": {"operation": "groupby", "aggregations": []},
         "instance_id": {"operation": "groupby", "aggregations": []},
         "finding": {"operation": "aggregate", "aggregations": ["uniqueValues"]},
     }
@@ -104,7 +104,7 @@ def attention() -> table.Panel:
         ],
         {
             "Value #A": "State",
-            "project_id": "Project",
+            "project": "Project",
             "instance_id": "Instance",
             "finding (uniqueValues)": "Why",
             "Value #C": "At stake since",

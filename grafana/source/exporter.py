@@ -113,10 +113,10 @@ def _who() -> Iterator[Builder[Panel]]:
                 rows(READ, "B"),
                 rows(project("project_partial"), "C"),
                 rows(project(POLL), "D"),
-                rows(f"max by (project_id) (sum without (result) ({failed}))", "E"),
+                rows(f"max by (project) (sum without (result) ({failed}))", "E"),
             ],
             {
-                "project_id": "Project",
+                "project": "Project",
                 "Value #B": "Read",
                 "Value #A": "Age of facts",
                 "Value #C": "In part",
@@ -187,7 +187,7 @@ def _facts() -> Iterator[Builder[Panel]]:
             [
                 ranged(
                     ten_projects(FACTS_AGE, ages),
-                    "{{project_id}}",
+                    "{{project}}",
                 ),
                 ranged(f"min({_own('stale_after_seconds')})", "limit", "B"),
             ],
@@ -214,7 +214,7 @@ def _facts() -> Iterator[Builder[Panel]]:
         lines(
             "Duration of polls, longest ten",
             "How long the last poll of each project took, waiting for the pace included.",
-            [ranged(ten_projects(project(POLL), durations), "{{project_id}}")],
+            [ranged(ten_projects(project(POLL), durations), "{{project}}")],
             "s",
         ),
         8,

@@ -55,7 +55,7 @@ from grafana.source.promql import (
 
 HOUR = 3600
 DURATION = each("last_success_duration_seconds", 'backup_type="automated"')
-SUMS = 'project_state:cloudsql_backup_protection:sum{project_id=~"$project"'
+SUMS = 'project_state:cloudsql_backup_protection:sum{project=~"$project"'
 COVERED = ((None, RED), (0.9, ORANGE), (0.99, GREEN))
 COARSE = "15m"  # the shortest step over days: backups happen once a day
 RECORDED = "From the recording rules that ship with the exporter."
@@ -128,7 +128,7 @@ def _over_time() -> Iterator[Builder[Panel]]:
     ).no_value(NO_DATA_YET)
     share = f'sum({SUMS}, state="protected"}}) / sum({SUMS}, state!="exempt"}})'
     ratio, weight = (
-        f'project:cloudsql_backup_{name}{{project_id=~"$project"}}' for name in ("protected:ratio_30d", "expected:sum")
+        f'project:cloudsql_backup_{name}{{project=~"$project"}}' for name in ("protected:ratio_30d", "expected:sum")
     )
     month = f"sum({ratio} * {weight}) / sum({weight} and {ratio})"
     against = lines(
@@ -151,12 +151,12 @@ def _over_time() -> Iterator[Builder[Panel]]:
 
 def _where() -> Iterator[Builder[Panel]]:
     protected = owned(state("protected"))
-    coverage = f"sum by (project_id) ({protected})\n/ count by (project_id) ({owned(EXPECTED)})"
+    coverage = f"sum by (project) ({protected})\n/ count by (project) ({owned(EXPECTED)})"
     yield area(
         ranking(
             "Coverage by project, lowest ten",
             "Protected instances, of those of which backups are expected.",
-            [instant(f"bottomk(10, {coverage})", "{{project_id}}")],
+            [instant(f"bottomk(10, {coverage})", "{{project}}")],
             "percentunit",
             COVERED,
             most=1,
@@ -164,7 +164,7 @@ def _where() -> Iterator[Builder[Panel]]:
         8,
         9,
     )
-    for title, label in (("Failures by error code", "code"), ("Failures by project", "project_id")):
+    for title, label in (("Failures by error code", "code"), ("Failures by project", "project")):
         yield area(
             ranking(
                 f"{title}, in the time range",
@@ -187,7 +187,7 @@ def _distribution(title: str, description: str, queries: list[Query]) -> Builder
 
 def _ten(title: str, description: str, expression: str, heading: str, cell: dict[str, object]) -> Builder[Panel]:
     """The ten instances that an expression brings, each with a link to its history."""
-    columns = {"project_id": "Project", "instance_id": "Instance", "Value": heading}
+    columns = {"project": "Project", "instance_id": "Instance", "Value": heading}
     cells: dict[str, dict[str, object]] = {
         "Instance": {"links": [to_instance("Open its history")]},
         heading: {**cell, "custom.width": 110},
@@ -243,11 +243,11 @@ def _ahead() -> Iterator[Builder[Panel]]:
         "Due in",
         {"unit": "s", "decimals": 1},
     )
-    size = 'project:cloudsql_backup_retained_size_bytes:sum{project_id=~"$project"}'
+    size = 'project:cloudsql_backup_retained_size_bytes:sum{project=~"$project"}'
     growth = lines(
         "Retained size, largest ten projects",
         f"Chargeable size of all backups that can be restored, where the API reports it. Of all teams. {RECORDED}",
-        [ranged(recorded(ten_projects(size, size)), "{{project_id}}", interval=COARSE)],
+        [ranged(recorded(ten_projects(size, size)), "{{project}}", interval=COARSE)],
         "bytes",
     )
     yield area(stacked(growth).no_value(NO_DATA_YET), 12, 12)

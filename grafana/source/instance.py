@@ -148,7 +148,7 @@ def _why() -> Iterator[Builder[Panel]]:
         8,
         7,
     )
-    firing = 'ALERTS{alertstate="firing", project_id=~"$project", instance_id=~"$instance"}'
+    firing = 'ALERTS{alertstate="firing", project=~"$project", instance_id=~"$instance"}'
     yield area(
         listing(
             "Alerts firing",

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 GAP = "10m"
 JOB = 'job=~"$job"'
-PROJECT = f'{JOB}, project_id=~"$project"'
+PROJECT = f'{JOB}, project=~"$project"'
 INSTANCE = f'{PROJECT}, instance_id=~"$instance"'
 PREFIX = "cloudsql_backup_"
 EXPORTER = PREFIX + "exporter_"
-EACH = "project_id, instance_id"
+EACH = "project, instance_id"
 UP = f"{EXPORTER}build_info{{{JOB}}}"  # there while the last scrape of an exporter succeeded; `up` is of any target
 SHARD = f"{EXPORTER}shard_info{{{JOB}}}"
 
@@ -59,13 +59,13 @@ def now(metric: str, *matchers: str, by: str = "") -> str:
 def project(metric: str, replicas: str = "max", shards: str = "max") -> str:
     """One value a project of what the exporter says of it: of the replicas of a shard, then of the shards."""
     of_shards = f"{seen(selector(EXPORTER + metric, PROJECT))} * on (job, instance) group_left (index) {SHARD}"
-    return f"{shards} by (project_id) ({replicas} by (project_id, index) ({of_shards}))"
+    return f"{shards} by (project) ({replicas} by (project, index) ({of_shards}))"
 
 
 def ten_projects(expression: str, selected: str) -> str:
     """Over time, the ten in which a series ended largest; by itself topk() would choose others at each step."""
-    largest = f"topk(10, max by (project_id) (last_over_time({selected}[1d] @ end())))"
-    return f"{expression}\nand on (project_id) {largest}"
+    largest = f"topk(10, max by (project) (last_over_time({selected}[1d] @ end())))"
+    return f"{expression}\nand on (project) {largest}"
 
 
 def owned(expression: str) -> str:
