@@ -41,7 +41,7 @@ docs: ## write docs/metrics.md anew from the catalogue
 
 golden: ## write the golden files anew; read the difference before you commit it
 	@scripts/setup dev
-	@GOLDEN=write $(BIN)/pytest -q tests/test_golden.py
+	@GOLDEN=write $(BIN)/pytest -q tests/metrics/test_golden.py
 
 clean: ## remove what setup and tests made
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build *.egg-info

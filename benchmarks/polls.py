@@ -19,12 +19,12 @@ from pathlib import Path
 import httplib2
 from googleapiclient import discovery
 
-from exporter import parse
-from exporter.commands import tune_interpreter
+from exporter.cli.serve import tune_interpreter
 from exporter.config import load
-from exporter.history import history
-from exporter.model import PollResult
-from exporter.service import Exporter, system_clock
+from exporter.facts.history import history
+from exporter.facts.model import PollResult
+from exporter.runtime import Exporter, system_clock
+from exporter.scan import parse
 
 
 @dataclass

@@ -17,14 +17,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from exporter.exposition import OPENMETRICS, Exposition, Meters
-from exporter.model import PollResult
-from exporter.scan import SourceError, scan
-from exporter.simulator import SimulatedClock, World, named
-from exporter.snapshot import ProjectStatus, Snapshot
-from exporter.view import view
-from tests.builders import FACTS, WorldSource, config, rules
-from tests.real_programs import prometheus
+from exporter.facts.model import PollResult
+from exporter.facts.snapshot import ProjectStatus, Snapshot
+from exporter.metrics.exposition import OPENMETRICS, Exposition
+from exporter.metrics.instrumentation import Instrumentation
+from exporter.scan.incremental import scan
+from exporter.simulator import SimulatedClock, World, parse_world
+from exporter.verdict.evaluate import evaluate
+from tests.support.builders import EXPORTER_INFO, WorldSource, config, scan_options
+from tests.support.processes import prometheus
 
 RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "cloudsql-backup.rules.yml"
 TARGET = 'job="cloudsql-backup",instance="history:10853"'
@@ -36,22 +37,24 @@ _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 def exposed(name: str, days: float) -> Iterator[tuple[float, str]]:
     """What the exporter exposes of a world, again and again until now: Unix seconds, and OpenMetrics text."""
     clock = SimulatedClock(datetime.now(UTC).replace(second=0, microsecond=0), 0)
-    world = World(named(name), clock)  # its stories are told from the end, so that they lead up to it
+    world = World(parse_world(name), clock)  # its stories are told from the end, so that they lead up to it
     steps = int(timedelta(days=days) / EVERY)
     clock.advance(-steps * EVERY)
     settings = config(collect={"user_labels": ["team", "env"]})
     snapshot = Snapshot()
-    exposition = Exposition(lambda before: view(snapshot, settings, FACTS, clock(), before), clock, Meters())
+    exposition = Exposition(
+        lambda before: evaluate(snapshot, settings, EXPORTER_INFO, clock(), before), clock, Instrumentation().exposition
+    )
     for _ in range(steps + 1):
         for project, content in world.projects.items():
             status = snapshot.projects.get(project) or ProjectStatus(project)
             if content.refuses:
-                status = status.failed(SourceError(PollResult.FORBIDDEN, content.refuses), timedelta())
+                status = status.failed(PollResult.FORBIDDEN, content.refuses, timedelta())
             else:
-                found = scan(WorldSource(world), project, clock(), rules(), status.scan)
+                found = scan(WorldSource(world), project, clock(), scan_options(), status.scan)
                 status = status.succeeded(found, timedelta(seconds=0.2))
             snapshot = snapshot.with_project(status)
-        exposition.renew()
+        exposition.render()
         yield clock().timestamp(), b"".join(exposition.body(OPENMETRICS, gzip=False).parts).decode()
         clock.advance(EVERY)
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter import catalogue
+from exporter.metrics import catalogue
 
 FILE = Path(__file__).parent.parent / "docs" / "metrics.md"
 
@@ -30,7 +30,7 @@ def document() -> str:
         rows = [(metric.name, metric.type, metric.labels, metric.help) for metric in section.metrics]
         lines += _table(rows)
     lines.append("## The exporter's own work\n\nCounted since the process began.\n")
-    lines += _table([(meter.name, meter.type, meter.labels, meter.help) for meter in catalogue.METERS])
+    lines += _table([(meter.name, meter.type, meter.labels, meter.help) for meter in catalogue.DIRECT_METRICS])
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The configuration: its shape (`schema`), its words for time (`duration`) and how a file becomes one (`load`)."""
+"""Configuration: its schema, the duration format, and loading it from a file."""
 
 from exporter.config.duration import format_duration, parse_duration
 from exporter.config.load import ConfigError, Problem, load, loads

@@ -18,21 +18,21 @@ _LONGEST = timedelta(days=365 * 100)
 
 def parse_duration(text: object) -> timedelta:
     """Read a duration; each unit at most once, largest first. Raises ValueError, saying what is expected."""
-    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
-    if not found or not text:
+    match = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    if not match or not text:
         hint = f"; did you mean {text}s?" if isinstance(text, int) and not isinstance(text, bool) else ""
         raise ValueError(f"must be a duration such as 90s, 5m, 26h, 7d or 1h30m{hint}")
-    parts = zip(found.groups(), _UNITS.values(), strict=True)
+    parts = zip(match.groups(), _UNITS.values(), strict=True)
     seconds = sum(int(amount) * unit.total_seconds() for amount, unit in parts if amount)
     if seconds > _LONGEST.total_seconds():
         raise ValueError("must be a duration of at most 100y")
     return timedelta(seconds=seconds)
 
 
-def format_duration(span: timedelta) -> str:
-    """Write a duration for people, in its largest unit and the next: `3d 4h`, `26m`, `0s`."""
-    seconds = round(abs(span.total_seconds()))
+def format_duration(duration: timedelta) -> str:
+    """Format a duration for people, in its two largest units: `3d 4h`, `26m`, `0s`."""
+    seconds = round(abs(duration.total_seconds()))
     amounts = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
     largest = next((index for index, (amount, _) in enumerate(amounts) if amount), len(amounts) - 1)
     parts = [f"{amount}{unit}" for amount, unit in amounts[largest : largest + 2] if amount]
-    return ("-" if span < timedelta() and parts else "") + (" ".join(parts) or "0s")
+    return ("-" if duration < timedelta() and parts else "") + (" ".join(parts) or "0s")

@@ -1,4 +1,4 @@
-"""A YAML file into a `Config`, or every problem in it with file, line and key."""
+"""Loading of a `Config` from a YAML file; reports every problem with file, line and key."""
 
 import difflib
 from collections.abc import Iterator
@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from exporter.config.schema import Config
+from exporter.errors import ExitCode, UserError
 
-Place = tuple[str | int, ...]  # the keys and indexes that lead to a value
+KeyPath = tuple[str | int, ...]  # the keys and indexes that lead to a value
 
-_SAYINGS = {
+_MESSAGES = {
     "string_type": "must be text; put it in quotes",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
@@ -31,7 +32,7 @@ _SAYINGS = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a configuration: `file:line: key: message`."""
+    """One problem in a configuration: `file:line: key: message`."""
 
     file: str
     line: int | None
@@ -39,12 +40,14 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
-        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        path = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{path}: {self.key}: {self.message}" if self.key else f"{path}: {self.message}"
 
 
-class ConfigError(Exception):
-    """The configuration cannot be used; `problems` has every reason, in the order of the file."""
+class ConfigError(UserError):
+    """The configuration cannot be used; `problems` are in the order of the file."""
+
+    exit_code = ExitCode.BAD_CONFIGURATION
 
     def __init__(self, problems: list[Problem]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
@@ -91,11 +94,11 @@ def loads(text: str, file: str = "config.yaml") -> Config:
 
 
 class _Document:
-    """YAML read with the line of every key kept, and every repeated key noted."""
+    """A YAML document with the line of every key, and a problem for every duplicate key."""
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.lines: dict[Place, int] = {}
+        self.lines: dict[KeyPath, int] = {}
         self.problems: list[Problem] = []
 
     def read(self, text: str) -> object:
@@ -103,21 +106,21 @@ class _Document:
         root = self._loader.get_single_node()
         return None if root is None else self._value(root, ())
 
-    def _value(self, node: yaml.Node, place: Place) -> object:
-        self.lines.setdefault(place, node.start_mark.line + 1)
+    def _value(self, node: yaml.Node, path: KeyPath) -> object:
+        self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.MappingNode):
-            return dict(self._pairs(node, place))
+            return dict(self._pairs(node, path))
         if isinstance(node, yaml.SequenceNode):
-            return [self._value(child, (*place, index)) for index, child in enumerate(node.value)]
+            return [self._value(child, (*path, index)) for index, child in enumerate(node.value)]
         return self._loader.construct_object(node)
 
-    def _pairs(self, node: yaml.MappingNode, place: Place) -> Iterator[tuple[object, object]]:
+    def _pairs(self, node: yaml.MappingNode, path: KeyPath) -> Iterator[tuple[object, object]]:
         seen = set()
         own = list(node.value)
-        self._loader.flatten_mapping(node)  # puts what `<<` refers to in front
+        self._loader.flatten_mapping(node)  # puts the merged keys of `<<` in front
         for key_node, child in node.value:
-            key = str(self._value(key_node, (*place, "<key>")))
-            inner = (*place, key)
+            key = str(self._value(key_node, (*path, "<key>")))
+            inner = (*path, key)
             if key in seen and (key_node, child) in own:
                 self.problems.append(self._at(inner, key_node.start_mark.line + 1, "is given twice"))
             if (key_node, child) in own:
@@ -125,14 +128,14 @@ class _Document:
             self.lines[inner] = key_node.start_mark.line + 1
             yield key, self._value(child, inner)
 
-    def _at(self, place: Place, line: int | None, message: str) -> Problem:
-        return Problem(self.file, line, _dotted(place), message)
+    def _at(self, path: KeyPath, line: int | None, message: str) -> Problem:
+        return Problem(self.file, line, _dotted(path), message)
 
     def problem(self, details: ErrorDetails) -> Problem:
-        """Put one validation error in our words, at the line of the nearest key that the file has."""
-        place = tuple(part for part in details["loc"] if not str(part).startswith("<"))
-        line = next((self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), None)
-        return self._at(place, line, _message(details))
+        """The problem for a validation error, at the line of the nearest key in the file."""
+        path = tuple(part for part in details["loc"] if not str(part).startswith("<"))
+        line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
+        return self._at(path, line, _message(details))
 
 
 def _message(details: ErrorDetails) -> str:
@@ -143,21 +146,21 @@ def _message(details: ErrorDetails) -> str:
             return str(details["ctx"]["error"])
         case "literal_error" | "enum":
             return f"must be {details['ctx']['expected']}"
-        case kind if kind in _SAYINGS:
-            return _SAYINGS[kind]
+        case kind if kind in _MESSAGES:
+            return _MESSAGES[kind]
         case _:
             message = details["msg"]
             return message[0].lower() + message[1:]
 
 
-def _suggestion(loc: Place) -> str:
+def _suggestion(loc: KeyPath) -> str:
     keys = sorted(_keys(loc[:-1]))
     nearest = difflib.get_close_matches(str(loc[-1]), keys, n=1)
     return f"; did you mean {nearest[0]}?" if nearest else f"; known here: {', '.join(keys)}"
 
 
-def _keys(loc: Place) -> set[str]:
-    """The keys that the section at `loc` knows."""
+def _keys(loc: KeyPath) -> set[str]:
+    """The valid keys of the section at `loc`."""
     sections: list[type[BaseModel]] = [Config]
     for part in loc:
         if isinstance(part, int):
@@ -181,8 +184,8 @@ def _sections_in(annotation: object) -> Iterator[type[BaseModel]]:
         yield from _sections_in(inner)
 
 
-def _dotted(place: Place) -> str:
+def _dotted(path: KeyPath) -> str:
     text = ""
-    for part in place:
+    for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
     return text

@@ -1,4 +1,4 @@
-"""The shape of the configuration file: every key, its type and its default. Nothing here reads a file."""
+"""Schema of the configuration file: every key, its type and its default."""
 
 import re
 from collections.abc import Mapping
@@ -23,17 +23,17 @@ from pydantic import (
 )
 
 from exporter.config.duration import parse_duration
-from exporter.model import Instance
+from exporter.facts.model import Instance
 
 T = TypeVar("T")
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def _positive(span: timedelta) -> timedelta:
-    if span <= timedelta():
+def _positive(duration: timedelta) -> timedelta:
+    if duration <= timedelta():
         raise ValueError("must be longer than 0s")
-    return span
+    return duration
 
 
 def _not_empty(items: tuple[T, ...]) -> tuple[T, ...]:
@@ -59,7 +59,7 @@ def _pattern(text: object) -> re.Pattern[str]:
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
-Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]  # anchored at both ends where it is used
+Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]  # matched against the whole text
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 ProjectId = Annotated[str, AfterValidator(_project_id)]
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -71,7 +71,7 @@ class _Section(BaseModel):
 
 
 class Credentials(_Section):
-    """How to sign requests. Exactly one of: application default credentials, nothing, a key file, impersonation."""
+    """Credentials that sign requests: application default credentials, none, a key file, or impersonation."""
 
     kind: Literal["adc", "anonymous", "file", "impersonate"] = "adc"
     file: Path | None = None
@@ -94,7 +94,7 @@ class Credentials(_Section):
 
 
 class CloudSql(_Section):
-    """How to reach the Cloud SQL Admin API."""
+    """Access to the Cloud SQL Admin API."""
 
     api_version: Literal["v1", "v1beta4"] = "v1"
     endpoint: str | None = None
@@ -118,7 +118,7 @@ class CloudSql(_Section):
                 and url.hostname
                 and url.port != 0
             )
-        except ValueError:  # a port that is none
+        except ValueError:  # an invalid port
             sound = False
         if not sound or url.query or url.fragment:
             raise ValueError("must be a URL such as https://sqladmin.googleapis.com/")
@@ -128,14 +128,14 @@ class CloudSql(_Section):
 
 
 class InstanceSelector(_Section):
-    """Which instances of a project are meant; all of them by default."""
+    """Selection of instances of a project; all of them by default."""
 
     include: tuple[Pattern, ...] = (re.compile(".*"),)
     exclude: tuple[Pattern, ...] = ()
     labels: Mapping[str, str] = {}
 
     def selects(self, instance: Instance) -> bool:
-        """Whether the instance's name and user labels are meant."""
+        """Whether the instance's name and user labels match."""
         name = instance.id.name
         return (
             any(pattern.fullmatch(name) for pattern in self.include)
@@ -145,14 +145,14 @@ class InstanceSelector(_Section):
 
 
 class ProjectTarget(_Section):
-    """One project, by its id."""
+    """One project, by its project id."""
 
     project: ProjectId
     instances: InstanceSelector = InstanceSelector()
 
 
 class SearchTarget(_Section):
-    """All projects that a Cloud Resource Manager search finds."""
+    """All projects that match a Cloud Resource Manager search."""
 
     search: Text
     refresh: PositiveDuration = timedelta(hours=1)
@@ -163,7 +163,7 @@ def _target_kind(target: object) -> str:
     return "<search>" if isinstance(target, dict) and "search" in target else "<project>"
 
 
-# The tag names no key: whoever reads the place of an error leaves it out by its brackets.
+# The tags are not keys: their brackets tell the loader to leave them out of the path of a problem.
 Target = Annotated[
     Annotated[ProjectTarget, Tag("<project>")] | Annotated[SearchTarget, Tag("<search>")],
     Discriminator(_target_kind),
@@ -171,7 +171,7 @@ Target = Annotated[
 
 
 class Poll(_Section):
-    """When and how hard to poll."""
+    """Poll schedule and limits."""
 
     interval: PositiveDuration = timedelta(minutes=5)
     timeout: PositiveDuration = timedelta(seconds=30)
@@ -181,7 +181,7 @@ class Poll(_Section):
 
 
 class Collect(_Section):
-    """What to collect beyond instances and backup runs."""
+    """Optional data to collect."""
 
     recovery_times: Flag = False
     final_backups: Flag = False
@@ -200,7 +200,7 @@ class Collect(_Section):
         labels = [label_name(name) for name in names]
         twice = sorted({name for name, label in zip(names, labels, strict=True) if labels.count(label) > 1})
         if twice:
-            raise ValueError(f"{' and '.join(twice)} become one and the same Prometheus label; keep one of them")
+            raise ValueError(f"{' and '.join(twice)} map to the same Prometheus label; remove all but one")
         return names
 
 
@@ -218,7 +218,7 @@ class Expected(StrEnum):
 
 
 class Match(_Section):
-    """Which instances a policy holds for; all that is given must match."""
+    """Selection of the instances that a policy applies to; all given fields must match."""
 
     project: Pattern = re.compile(".*")
     instance: Pattern = re.compile(".*")
@@ -226,7 +226,7 @@ class Match(_Section):
 
 
 class Policy(_Section):
-    """What is asked of the instances it matches. Thresholds are exceeded only beyond, not at, their value."""
+    """Requirements for the matching instances. A threshold is exceeded beyond its value, not at it."""
 
     match: Match = Match()
     expected: Expected = Expected.AUTO
@@ -244,7 +244,7 @@ class Policy(_Section):
             raise ValueError("critical_age must not be shorter than max_age")
         return self
 
-    def holds_for(self, instance: Instance) -> bool:
+    def applies_to(self, instance: Instance) -> bool:
         """Whether project, name and user labels of the instance match."""
         return bool(
             self.match.project.fullmatch(instance.id.project)
@@ -257,13 +257,13 @@ DEFAULT_POLICY = Policy()
 
 
 class State(_Section):
-    """Where what must survive a restart is kept."""
+    """Location of the state that survives a restart."""
 
     path: Path | None = Path("data")
 
 
 class Config(_Section):
-    """The whole file."""
+    """The configuration file."""
 
     cloudsql: CloudSql = CloudSql()
     targets: Annotated[tuple[Target, ...], AfterValidator(_not_empty)]
@@ -275,9 +275,9 @@ class Config(_Section):
     @field_validator("cloudsql", "poll", "collect", "policies", "state", mode="before")
     @classmethod
     def _empty_is_default(cls, value: object, info: ValidationInfo) -> object:
-        """A section whose keys are all commented out is null to YAML, and means its defaults."""
+        """A section whose keys are all commented out is null in YAML; it has its defaults."""
         return cls.model_fields[str(info.field_name)].default if value is None else value
 
     def policy_for(self, instance: Instance) -> Policy:
-        """The first policy that matches; the default one where none does."""
-        return next((policy for policy in self.policies if policy.holds_for(instance)), DEFAULT_POLICY)
+        """The first matching policy, or the default policy."""
+        return next((policy for policy in self.policies if policy.applies_to(instance)), DEFAULT_POLICY)

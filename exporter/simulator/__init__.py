@@ -6,6 +6,6 @@ Written from Google's discovery document of sqladmin v1 and docs/api.md. It know
 from exporter.simulator.clock import SimulatedClock
 from exporter.simulator.faults import KINDS, Fault
 from exporter.simulator.server import Simulator
-from exporter.simulator.worlds import WORLDS, World, named
+from exporter.simulator.worlds import WORLDS, World, parse_world
 
-__all__ = ["KINDS", "WORLDS", "Fault", "SimulatedClock", "Simulator", "World", "named"]
+__all__ = ["KINDS", "WORLDS", "Fault", "SimulatedClock", "Simulator", "World", "parse_world"]

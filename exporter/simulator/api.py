@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from exporter.simulator.history import Resource
+from exporter.simulator.timeline import Resource
 from exporter.simulator.worlds import World
 
 _ROUTE = re.compile(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 
 from exporter.simulator.api import Answer, RefusalError, Request
-from exporter.simulator.history import Resource
+from exporter.simulator.timeline import Resource
 
 METHODS = ("*", "instances.list", "backupRuns.list", "backupRuns.get", "projects.search")
 HTML = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
@@ -83,7 +83,7 @@ class Faults:
         with self._lock:
             return [asdict(fault) for fault in self._on]
 
-    def spoil(self, request: Request, answer: Answer) -> Reply:
+    def apply(self, request: Request, answer: Answer) -> Reply:
         """What becomes of an answer: the first fault that is meant for the request has its way."""
         with self._lock:
             fault = next((fault for fault in self._on if fault.meets(request)), None)
@@ -99,11 +99,11 @@ Spoil = Callable[[Fault, Request, Answer], Reply]
 
 
 def _refusal(code: int, reason: str, message: str, **more: object) -> Spoil:
-    def spoil(fault: Fault, _request: Request, _answer: Answer) -> Reply:
+    def apply(fault: Fault, _request: Request, _answer: Answer) -> Reply:
         reply = Reply.of(RefusalError(code, reason, message, **more).answer)
         return replace(reply, headers={"Retry-After": f"{fault.seconds:g}"}) if fault.seconds else reply
 
-    return spoil
+    return apply
 
 
 def _info(reason: str) -> list[Resource]:

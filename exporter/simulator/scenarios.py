@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 
-from exporter.simulator.history import HEALTHY, MISSED, OVERDUE, SKIPPED, Attempt, Resource, Run, failing
+from exporter.simulator.timeline import HEALTHY, MISSED, OVERDUE, SKIPPED, Attempt, Resource, Run, failing
 
 Outcome = Callable[[int], Run]
 
@@ -31,7 +31,7 @@ class Scenario:
     """
 
     name: str
-    story: str
+    description: str
     windows: Outcome = field(default=_always(HEALTHY))
     opened_ago: timedelta = 8 * HOUR
     created_ago: timedelta = timedelta(days=400)

@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self.simulator.requests.append(self.path)
         request = Request(self.simulator.world, url.path, dict(parse_qsl(url.query)))
-        self._send(self.simulator.faults.spoil(request, answer(request)))
+        self._send(self.simulator.faults.apply(request, answer(request)))
 
     def do_POST(self) -> None:
         """Switch a fault on: a JSON object with the fields of `Fault`."""

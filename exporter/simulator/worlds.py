@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from exporter.simulator.history import Resource, ends, resource, timestamp
 from exporter.simulator.scenarios import ALL, SCENARIOS, Scenario, instance_resource
+from exporter.simulator.timeline import Resource, ends, resource, timestamp
 
 DAY = timedelta(days=1)
 HISTORY = 30  # windows that the listing remembers, beside the backups that are retained
@@ -181,13 +181,13 @@ _TIMED = ("missed", "running", "stale", "slow")  # stories that depend on when t
 MOST_INSTANCES = 1_000_000
 
 
-def named(text: str) -> dict[str, Project]:
+def parse_world(text: str) -> dict[str, Project]:
     """The projects of a world: `demo`, `healthy`, or `fleet:INSTANCES:PROJECTS`. Raises ValueError."""
     name, *numbers = text.split(":")
     if name in WORLDS and not numbers:
         return WORLDS[name]()
     if name != "fleet" or len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
-        raise ValueError(f"{text!r} is no world; there are demo, healthy, fleet and fleet:INSTANCES:PROJECTS")
+        raise ValueError(f"{text!r} is not a known world; there are demo, healthy, fleet and fleet:INSTANCES:PROJECTS")
     instances = int(numbers[0]) if numbers else 1000
     projects = int(numbers[1]) if numbers[1:] else max(1, instances // 100)
     if not 1 <= projects <= instances <= MOST_INSTANCES:

@@ -1,4 +1,4 @@
-"""The HTTP side: `app` answers requests, `server` puts it on sockets."""
+"""HTTP: the application and the server that runs it."""
 
 from exporter.web.app import application
 from exporter.web.server import ListenError, WebServer, split_address

@@ -1,13 +1,13 @@
-"""An exposition on its way to the scraper."""
+"""The response to a scrape."""
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from exporter.exposition import Body
+from exporter.metrics.exposition import Body
 
 
-class Scrape(Response):
-    """A body that stands ready in parts, sent in chunks of about a megabyte."""
+class ScrapeResponse(Response):
+    """Sends a rendered body in chunks of about 1 MiB."""
 
     def __init__(self, body: Body, content_type: str, *, gzip: bool) -> None:
         super().__init__(
@@ -21,7 +21,7 @@ class Scrape(Response):
         self._body = body
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send the response."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         for chunk in self._body.chunks():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -1,4 +1,4 @@
-"""The application on its sockets, in a thread of its own, so that signals and polls stay with others."""
+"""The HTTP server, in a thread of its own: signals and polls stay in others."""
 
 import errno
 import logging
@@ -9,20 +9,22 @@ from collections.abc import Sequence
 import uvicorn
 from starlette.types import ASGIApp
 
+from exporter.errors import UserError
+
 log = logging.getLogger(__name__)
 
-STOP_WITHIN = 0.8  # seconds that answers under way are given at the end
+GRACE_PERIOD = 0.8  # seconds for responses in progress at the end
 
 
-class ListenError(Exception):
-    """An address cannot be listened on; says why and what to do."""
+class ListenError(UserError):
+    """Cannot listen on an address; says why and what to do."""
 
 
 class WebServer:
-    """Serves one application on any number of addresses."""
+    """Serves an application on one or more addresses."""
 
     def __init__(self, app: ASGIApp, addresses: Sequence[str]) -> None:
-        """Bind every address, `HOST:PORT`; no host means all of the machine. Raises ListenError."""
+        """Listen on every address, `HOST:PORT`; without a host, on all interfaces. Raises ListenError."""
         self._sockets = [_listening(address) for address in addresses]
         config = uvicorn.Config(
             app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=1
@@ -32,24 +34,24 @@ class WebServer:
 
     @property
     def urls(self) -> list[str]:
-        """Where to look, one URL an address."""
+        """One URL per address."""
         return [_url(listener) for listener in self._sockets]
 
     def start(self) -> None:
-        """Answer requests in the background."""
+        """Serve in the background."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Let answers under way end, for a moment."""
+        """Stop; responses in progress get a short time to end."""
         self._server.should_exit = True
-        self._thread.join(STOP_WITHIN)
+        self._thread.join(GRACE_PERIOD)
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of `HOST:PORT`; no host means every interface. Raises ValueError, saying what is expected."""
+    """Host and port of `HOST:PORT`; an empty host means every interface. Raises ValueError."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{address!r} is no address to listen on; write HOST:PORT, or :PORT for every interface")
+        raise ValueError(f"{address!r} is not a valid listen address; write HOST:PORT, or :PORT for every interface")
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
@@ -63,7 +65,7 @@ def _listening(address: str) -> socket.socket:
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=128)
         return socket.create_server(("", port), backlog=128)
     except OSError as error:
-        hint = "another process listens there: stop it, or choose another port with --web.listen-address"
+        hint = "another process listens there; stop it, or choose another port with --web.listen-address"
         reason = hint if error.errno == errno.EADDRINUSE else str(error.strerror or error)
         raise ListenError(f"cannot listen on {address}: {reason}") from error
 

@@ -1,0 +1,1 @@
+"""Command line: flags, commands, terminal output and logs."""

@@ -1,0 +1,274 @@
+"""Flags of every command."""
+
+import argparse
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from exporter import __version__
+from exporter.cli.check_config import check_config
+from exporter.cli.demo import demo
+from exporter.cli.once import once
+from exporter.cli.serve import serve
+from exporter.cli.simulate import simulate
+from exporter.cli.status import status
+from exporter.errors import ExitCode
+from exporter.googleapis import CredentialsError
+from exporter.polling import shard
+from exporter.simulator import KINDS, Fault, parse_world
+from exporter.web import split_address
+
+Command = Callable[[argparse.Namespace], ExitCode]
+
+# Flags are written in full: an abbreviation that works today may be ambiguous tomorrow.
+_Parser = cast(type[argparse.ArgumentParser], partial(argparse.ArgumentParser, allow_abbrev=False))
+
+EPILOG = "Documentation: README.md and docs/ of the project. Exit codes: docs/commands.md."
+
+
+def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The parsed flags, with the command as `run`. Ends the program for --help, --version and invalid flags."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if "shard_total" in options:
+        host_name = os.environ.get("POD_NAME") or socket.gethostname()
+        try:
+            options.shard = shard.from_flags(options.shard_index, options.shard_total, options.shard_by, host_name)
+        except ValueError as error:
+            parser.error(str(error))
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cloudsql-backup-exporter",
+        description="Prometheus exporter for the health of Google Cloud SQL backups.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def add_command(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+        command = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command.add_argument("--version", action="version", version=f"cloudsql-backup-exporter {__version__}")
+        command.set_defaults(run=run, exit_codes={})
+        return command
+
+    _add_serve(add_command)
+    _add_config_flags(add_command("check-config", check_config, "check the configuration offline; print each problem"))
+    _add_status(add_command)
+    _add_once(add_command)
+    _add_demo(add_command)
+    _add_simulate(add_command)
+    return parser
+
+
+AddCommand = Callable[[str, Command, str], argparse.ArgumentParser]
+
+
+def _add_serve(add_command: AddCommand) -> None:
+    parser = add_command("serve", serve, "poll, and serve /metrics until stopped; the default")
+    _add_config_flags(parser)
+    _add_state_flags(parser)
+    _add_web_flags(parser, ":10853")
+    _add_shard_flags(parser)
+    _add_log_flags(parser, "info")
+
+
+def _add_status(add_command: AddCommand) -> None:
+    parser = add_command("status", status, "poll once and print the verdicts, worst first")
+    _add_config_flags(parser)
+    parser.add_argument(
+        "--output", choices=("table", "json"), default="table", help="output format (default: %(default)s)"
+    )
+    _add_log_flags(parser, "off")
+    parser.set_defaults(exit_codes={CredentialsError: ExitCode.UNREADABLE})
+
+
+def _add_once(add_command: AddCommand) -> None:
+    parser = add_command("once", once, "poll once and print the metrics, for node_exporter's textfile collector")
+    _add_config_flags(parser)
+    _add_state_flags(parser)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="file to replace atomically (default: stdout)")
+    _add_log_flags(parser, "off")
+    parser.set_defaults(exit_codes={CredentialsError: ExitCode.UNREADABLE})
+
+
+def _add_demo(add_command: AddCommand) -> None:
+    parser = add_command("demo", demo, "run the exporter against a simulated Cloud SQL, without a cloud")
+    _add_simulation_flags(parser)
+    _add_state_flags(parser)
+    _add_web_flags(parser, "127.0.0.1:10853")
+    _add_shard_flags(parser)
+    _add_log_flags(parser, "info")
+
+
+def _add_simulate(add_command: AddCommand) -> None:
+    parser = add_command("simulate", simulate, "run only the simulated Cloud SQL Admin API")
+    _add_simulation_flags(parser)
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        type=_address,
+        default="127.0.0.1:10854",
+        metavar="HOST:PORT",
+        help="address to listen on; loopback only (default: %(default)s)",
+    )
+    _add_log_flags(parser, "info")
+
+
+def _add_config_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config.file",
+        dest="config_file",
+        type=Path,
+        default=Path("config.yaml"),
+        metavar="FILE",
+        help="configuration file (default: %(default)s)",
+    )
+
+
+def _add_state_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state.path",
+        dest="state_path",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for facts and counters (default: state.path of the configuration)",
+    )
+
+
+def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen_address",
+        action="append",
+        type=_address,
+        metavar="HOST:PORT",
+        help=f"address to serve on; may be repeated (default: {address})",
+    )
+    parser.add_argument(
+        "--web.enable-lifecycle",
+        dest="lifecycle",
+        action="store_true",
+        help="enable reload with POST /-/reload (default: off)",
+    )
+    parser.set_defaults(default_address=address)
+
+
+def _add_shard_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shard.index",
+        dest="shard_index",
+        type=_non_negative,
+        metavar="N",
+        help="index of this shard, from 0 (default: the number at the end of $POD_NAME or the host name)",
+    )
+    parser.add_argument(
+        "--shard.total",
+        dest="shard_total",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="number of shards (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--shard.by",
+        dest="shard_by",
+        choices=("project", "instance"),
+        default="project",
+        help="unit of sharding; instance only if one project is too large (default: %(default)s)",
+    )
+
+
+def _add_log_flags(parser: argparse.ArgumentParser, level: str) -> None:
+    parser.add_argument(
+        "--log.level",
+        dest="log_level",
+        choices=("debug", "info", "warn", "error", "off"),
+        default=level,
+        help="lowest level to log, to stderr (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log.format",
+        dest="log_format",
+        choices=("logfmt", "json"),
+        default="logfmt",
+        help="log format (default: %(default)s)",
+    )
+
+
+def _add_simulation_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--world",
+        type=_world,
+        default="demo",
+        metavar="WORLD",
+        help="world to simulate: demo, healthy, or fleet:INSTANCES:PROJECTS (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--speed",
+        type=_speed,
+        default=1.0,
+        metavar="N",
+        help="factor by which time passes faster; 1440 is a day in a minute (default: 1, real time)",
+    )
+    parser.add_argument(
+        "--fault",
+        dest="faults",
+        type=_fault,
+        action="append",
+        default=[],
+        metavar="KIND[:PROJECT[:METHOD]]",
+        help=f"fault to inject into responses; may be repeated. Kinds: {', '.join(KINDS)}",
+    )
+
+
+def _address(text: str) -> str:
+    try:
+        split_address(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _non_negative(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 7):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at most six digits")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not (number := _non_negative(text)):
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _world(text: str) -> str:
+    try:
+        parse_world(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _fault(text: str) -> Fault:
+    """`KIND[:PROJECT[:METHOD]]`."""
+    kind, project, method = [*text.split(":"), "*", "*"][:3]
+    try:
+        return Fault(kind, project or "*", method or "*", seconds=10 if kind == "slow" else 0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = -1.0
+    if not 0 <= speed <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100000")
+    return speed

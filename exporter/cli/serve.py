@@ -1,0 +1,82 @@
+"""The command `serve`, and the server loop that `demo` shares with it."""
+
+import argparse
+import gc
+import logging
+import queue
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from exporter.config import Config, ConfigError, State, load
+from exporter.errors import ExitCode
+from exporter.facts.model import Clock
+from exporter.googleapis import CredentialsError
+from exporter.runtime import Exporter, system_clock
+from exporter.web import WebServer, application
+
+log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL = 0.0005  # seconds that a busy poll may delay a scrape; Python's default is ten times that
+GC_THRESHOLD = 50_000  # objects between garbage collections: facts are many, and contain no cycles
+
+
+def serve(options: argparse.Namespace) -> ExitCode:
+    """Poll and serve until SIGTERM or SIGINT; SIGHUP reloads the configuration."""
+    return run_server(options, lambda: with_state_path(load(options.config_file), options.state_path), system_clock)
+
+
+def run_server(
+    options: argparse.Namespace,
+    read_config: Callable[[], Config],
+    clock: Clock,
+    print_banner: Callable[[list[str]], None] = lambda _urls: None,
+    *,
+    reloadable: bool = True,
+) -> ExitCode:
+    """Serve until SIGTERM or SIGINT. `print_banner` is called with the URLs before the first request."""
+    tune_interpreter()
+    exporter = Exporter(read_config, clock, options.shard)
+    server = WebServer(
+        application(exporter, lifecycle=options.lifecycle), options.listen_address or [options.default_address]
+    )
+    with signal_queue() as signals:
+        print_banner(server.urls)
+        server.start()
+        exporter.start()
+        log.info("serving", extra={"addresses": " ".join(server.urls)})
+        while signals.get() is signal.SIGHUP and reloadable:
+            try:
+                exporter.reload()
+            except (ConfigError, CredentialsError) as error:
+                log.error("configuration not reloaded, the current one stays in force: %s", error)
+        log.info("stopping")
+        exporter.stop()
+        server.stop()
+    return ExitCode.OK
+
+
+def with_state_path(config: Config, path: Path | None) -> Config:
+    """The configuration with the state folder of the flag, if given."""
+    return config if path is None else config.model_copy(update={"state": State(path=path)})
+
+
+def tune_interpreter() -> None:
+    """Set up the interpreter for a process that computes and serves at the same time."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.set_threshold(GC_THRESHOLD)
+
+
+@contextmanager
+def signal_queue() -> Iterator["queue.SimpleQueue[signal.Signals]"]:
+    """The received SIGTERM, SIGINT and SIGHUP; a SimpleQueue may be filled from within a handler."""
+    received: queue.SimpleQueue[signal.Signals] = queue.SimpleQueue()
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    handlers = [signal.signal(number, lambda n, _frame: received.put(signal.Signals(n))) for number in numbers]
+    try:
+        yield received
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)

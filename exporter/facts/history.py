@@ -1,0 +1,107 @@
+"""History of one instance: what its runs say, before they are judged. Pure; knows neither policy nor clock."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import takewhile
+
+from exporter.facts.model import BackupRun, BackupType, RunStatus
+from exporter.facts.packed_runs import PackedRuns, RunHeader
+
+
+@dataclass(frozen=True, slots=True)
+class TypeHistory:
+    """The runs of one backup type of one instance. Deleted runs only show that the instance has runs of the type."""
+
+    newest: BackupRun | None = None
+    newest_completed: BackupRun | None = None
+    newest_success: BackupRun | None = None
+    consecutive_failures: int = 0
+    in_progress: tuple[BackupRun, ...] = ()
+    retained: int = 0  # runs that can be restored
+    retained_bytes: int | None = None  # sum of the sizes the API reported; None where it reported none
+    oldest_retained_end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """All runs of one instance.
+
+    `newest_success` is the restorable run, of any type, that started last. `recovery_point` is the time up to which
+    a restore loses nothing; None while nothing can be restored.
+    """
+
+    runs: PackedRuns  # newest first
+    by_type: Mapping[BackupType, TypeHistory]
+    newest_success: BackupRun | None
+    recovery_point: datetime | None
+
+    def of(self, backup_type: BackupType) -> TypeHistory:
+        """The history of one type, empty where the instance has no runs of it."""
+        return self.by_type.get(backup_type, _NO_RUNS)
+
+    @property
+    def in_progress(self) -> list[BackupRun]:
+        """Runs that are enqueued or running."""
+        return [run for of_type in self.by_type.values() for run in of_type.in_progress]
+
+    def automated_since(self, timestamp: datetime) -> list[BackupRun]:
+        """The automated runs scheduled at a time or later, newest first."""
+        return [run for run in self.runs.since(timestamp) if run.type is BackupType.AUTOMATED]
+
+
+def history(runs: Iterable[BackupRun], headers: Sequence[RunHeader] | None = None) -> History:
+    """Summarize the runs of one instance, given in any order; `headers` are theirs, where the caller has them."""
+    packed = runs if isinstance(runs, PackedRuns) else PackedRuns.of(runs)
+    headers = packed.headers() if headers is None else headers
+    unpacked: dict[int, BackupRun] = {}  # the newest run in one respect is often the newest in others
+
+    def run(position: int) -> BackupRun:
+        return unpacked.get(position) or unpacked.setdefault(position, packed[position])
+
+    successes = [header for header in headers if header.status is RunStatus.SUCCESSFUL]
+    newest = max(successes, key=lambda header: header.effective_start, default=None)
+    skip = newest and _skip_after(newest, headers)
+    types = sorted({header.type for header in headers})
+    return History(
+        runs=packed,
+        by_type={of: _type_history([header for header in headers if header.type is of], run) for of in types},
+        newest_success=run(newest.position) if newest else None,
+        recovery_point=run(skip.position).scheduled
+        if skip
+        else run(newest.position).effective_start
+        if newest
+        else None,
+    )
+
+
+def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> TypeHistory:
+    existing = [header for header in headers if not header.status.deleted]
+    completed = [header for header in existing if header.status.completed]
+    restorable = [header for header in existing if header.status is RunStatus.SUCCESSFUL]
+    since_success = takewhile(lambda header: header.status not in (RunStatus.SUCCESSFUL, RunStatus.SKIPPED), completed)
+    sizes = [header.size_bytes for header in restorable if header.size_bytes is not None]
+    return TypeHistory(
+        newest=run(existing[0].position) if existing else None,
+        newest_completed=run(completed[0].position) if completed else None,
+        newest_success=run(restorable[0].position) if restorable else None,
+        consecutive_failures=sum(header.status is RunStatus.FAILED for header in since_success),
+        in_progress=tuple(run(header.position) for header in existing if header.status.in_progress),
+        retained=len(restorable),
+        retained_bytes=sum(sizes) if sizes else None,
+        oldest_retained_end=run(restorable[-1].position).end if restorable else None,
+    )
+
+
+def _skip_after(success: RunHeader, headers: Sequence[RunHeader]) -> RunHeader | None:
+    """The SKIPPED run that carries the recovery point forward from the newest success: there was no new data.
+
+    A run deleted in between ends this: the data that it held, and that later skips refer to, is gone.
+    """
+    later = [header for header in reversed(headers) if header.scheduled > success.effective_start]
+    unbroken = takewhile(lambda header: not header.status.deleted, later)
+    skips = [header for header in unbroken if header.status is RunStatus.SKIPPED]
+    return skips[-1] if skips else None
+
+
+_NO_RUNS = TypeHistory()

@@ -1,0 +1,30 @@
+"""Cloud Resource Manager API: the search for projects."""
+
+from collections.abc import Iterator
+
+from exporter.config import CloudSql
+from exporter.googleapis.client import ApiClient, items_of
+from exporter.googleapis.transport import build_service
+
+PAGE_SIZE = 1000
+
+
+class ResourceManager:
+    """The methods of the API that the exporter uses. Every method raises SourceError."""
+
+    def __init__(self, client: ApiClient, settings: CloudSql) -> None:
+        # A simulated Admin API serves these methods too: a simulation sends no request to Google.
+        simulated = settings.endpoint if settings.endpoint and settings.endpoint.startswith("http://") else None
+        endpoint = settings.resource_manager_endpoint or simulated
+        service = build_service("cloudresourcemanager", "v3", endpoint, settings.universe_domain)
+        self._client, self._projects = client, service.projects()
+
+    def search_projects(self, query: str, deadline: float) -> Iterator[str]:
+        """The ids of the active projects that match a query."""
+        request = self._projects.search(query=query, pageSize=PAGE_SIZE)
+        for body in self._client.pages(
+            "projects.search", f"search {query!r}", request, self._projects.search_next, deadline
+        ):
+            for item in items_of(body, "projects", query):
+                if isinstance(item, dict) and item.get("state", "ACTIVE") == "ACTIVE" and item.get("projectId"):
+                    yield str(item["projectId"])

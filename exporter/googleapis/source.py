@@ -1,0 +1,48 @@
+"""The data source of the exporter: Google's APIs behind the interface that the scan reads from."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from exporter.config import CloudSql
+from exporter.googleapis.client import ApiClient, Observe
+from exporter.googleapis.cloudsql import CloudSqlAdmin
+from exporter.googleapis.resourcemanager import ResourceManager
+from exporter.googleapis.retry import Retrying
+from exporter.scan.source import Page
+
+
+class GoogleApis:
+    """Google's APIs with one shared client. Safe to share between threads."""
+
+    def __init__(self, settings: CloudSql, timeout: timedelta, retrying: Retrying, observe: Observe) -> None:
+        """Read the credentials; raises CredentialsError. Sends no request yet."""
+        client = ApiClient(settings, timeout, retrying, observe)
+        self.cloudsql = CloudSqlAdmin(client, settings)
+        self.resource_manager = ResourceManager(client, settings)
+
+    def source(self, deadline: float) -> "GoogleSource":
+        """A Source that retries transient errors until `deadline`, on the monotonic clock."""
+        return GoogleSource(self, deadline)
+
+
+class GoogleSource:
+    """A `Source` with a deadline for all of its requests. Every method raises SourceError."""
+
+    def __init__(self, apis: GoogleApis, deadline: float) -> None:
+        self._apis, self._deadline = apis, deadline
+
+    def instances(self, project: str) -> Iterator[Page]:
+        """All instances of a project."""
+        return self._apis.cloudsql.instances(project, self._deadline)
+
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        """All backup runs of an instance, or of all for ALL_INSTANCES; with `newest`, in short pages."""
+        return self._apis.cloudsql.backup_runs(project, instance, self._deadline, newest=newest)
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        """One backup run; None where it does not exist."""
+        return self._apis.cloudsql.backup_run(project, instance, run_id, self._deadline)
+
+    def projects(self, query: str) -> Iterator[str]:
+        """The ids of the active projects that match a Cloud Resource Manager search."""
+        return self._apis.resource_manager.search_projects(query, self._deadline)

@@ -1,0 +1,1 @@
+"""Metrics: their declarations, the counters of the exporter itself, and the exposition."""

@@ -1,0 +1,93 @@
+"""Metrics about each instance: its configuration, and the policy that applies to it."""
+
+from collections.abc import Iterator
+
+from exporter.config.schema import label_name
+from exporter.metrics.metric import Metric, Sample, gauge
+from exporter.verdict.assess import Verdict
+
+
+def _info(verdict: Verdict) -> Iterator[Sample]:
+    instance, backups = verdict.instance, verdict.instance.backups
+    values = (
+        str(instance.id),
+        instance.region or "",
+        instance.database_version or "",
+        instance.edition,
+        instance.type,
+        instance.availability,
+        backups.tier,
+        backups.location or "",
+    )
+    yield Sample(values, 1.0)
+
+
+INFO_LABELS = (
+    "database_id",
+    "region",
+    "database_version",
+    "edition",
+    "instance_type",
+    "availability_type",
+    "backup_tier",
+    "backup_location",
+)
+
+INSTANCE: tuple[Metric[Verdict], ...] = (
+    Metric("cloudsql_backup_instance_info", "Information about the instance; always 1.", INFO_LABELS, _info),
+    gauge(
+        "cloudsql_backup_instance_created_timestamp_seconds",
+        "When the instance was created.",
+        lambda verdict: verdict.instance.created,
+    ),
+    gauge(
+        "cloudsql_backup_enabled",
+        "1 if automated backups are enabled.",
+        lambda verdict: verdict.instance.backups.enabled,
+    ),
+    gauge(
+        "cloudsql_backup_retention_backups",
+        "Number of automated backups to retain, as configured.",
+        lambda verdict: verdict.instance.backups.retained_backups,
+    ),
+    gauge(
+        "cloudsql_backup_transaction_log_retention_seconds",
+        "Retention of transaction logs, as configured.",
+        lambda verdict: verdict.instance.backups.transaction_log_retention,
+    ),
+    gauge(
+        "cloudsql_backup_window_start_seconds",
+        "Start of the daily backup window, in seconds after 00:00 UTC.",
+        lambda verdict: verdict.instance.backups.window_start,
+    ),
+    gauge(
+        "cloudsql_backup_pitr_enabled",
+        "1 if point-in-time recovery (PostgreSQL, SQL Server) or the binary log (MySQL) is enabled.",
+        lambda verdict: verdict.instance.backups.pitr_enabled,
+    ),
+    gauge(
+        "cloudsql_backup_policy_max_age_seconds",
+        "Age of the recovery point beyond which the instance is at risk.",
+        lambda verdict: verdict.policy.max_age,
+    ),
+    gauge(
+        "cloudsql_backup_policy_critical_age_seconds",
+        "Age of the recovery point beyond which the instance is unprotected.",
+        lambda verdict: verdict.policy.critical_age,
+    ),
+    gauge(
+        "cloudsql_backup_policy_max_duration_seconds",
+        "Duration beyond which a backup run is slow, or stuck while in progress.",
+        lambda verdict: verdict.policy.max_duration,
+    ),
+)
+
+
+def instance_labels(names: tuple[str, ...]) -> Metric[Verdict]:
+    """The metric with these user labels."""
+
+    def samples(verdict: Verdict) -> Iterator[Sample]:
+        yield Sample(tuple(verdict.instance.user_labels.get(name, "") for name in names), 1.0)
+
+    help_text = "User labels of the instance that collect.user_labels names; always 1."
+    return Metric("cloudsql_backup_instance_labels", help_text, tuple(label_name(name) for name in names), samples)

@@ -1,0 +1,83 @@
+"""Rendering of samples as lines of an exposition, several times faster than the client library.
+
+Both formats write samples alike; only the headers of families differ, and the client library writes those.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.utils import floatToGoString
+
+from exporter.facts.model import microseconds
+from exporter.metrics.catalogue.section import Section
+from exporter.metrics.exposition.formats import encode_families
+from exporter.metrics.metric import Metric
+
+_EXPONENT_FROM = 1e6  # from here on Go, and so the client library, writes an exponent
+
+
+class Age(NamedTuple):
+    """The line of an age: all but its value, and the timestamp it counts from in microseconds since 1970."""
+
+    start: str
+    since: int
+
+
+class Writer:
+    """Renders the lines of one metric."""
+
+    def __init__(self, section: Section[Any], metric: Metric[Any]) -> None:
+        self.metric = metric
+        self._identity, self._names = section.identity, section.identity + metric.labels
+        # Most metrics have few combinations of their own labels, each used by every subject.
+        self._template = lru_cache(maxsize=256)(self._line_template)
+
+    def render(self, subjects: Iterable[tuple[tuple[str, ...], object]]) -> tuple[str, tuple[Age, ...]]:
+        """The lines of subjects, each given with its `identity_values`, and apart from them the ages."""
+        read, template = self.metric.read, self._template
+        lines: list[str] = []
+        ages: list[Age] = []
+        for identity, subject in subjects:
+            for labels, value, suffix in read(subject):
+                start = template(labels, suffix) % identity
+                if isinstance(value, float):
+                    number = repr(value) if 0 <= value < _EXPONENT_FROM else floatToGoString(value)
+                    lines.append(f"{start} {number}\n")
+                else:
+                    ages.append(Age(start, microseconds(value)))
+        return "".join(lines), tuple(ages)
+
+    def _line_template(self, labels: tuple[str, ...], suffix: str) -> str:
+        """A line without its value, with a placeholder for each identity label."""
+        values = ("%s",) * len(self._identity) + tuple(escaped(label).replace("%", "%%") for label in labels)
+        pairs = sorted(zip(self._names, values, strict=True))
+        text = ",".join(f'{name}="{value}"' for name, value in pairs)
+        return self.metric.name + suffix + (f"{{{text}}}" if text else "")
+
+    def header(self, content_type: str) -> bytes:
+        """The lines at the beginning of the family."""
+        metric = self.metric
+        return encode_families(content_type, [Family(metric.name.removesuffix("_total"), metric.help, metric.type)])
+
+
+def identity_values(section: Section[Any], subject: object) -> tuple[str, ...]:
+    """The escaped values of the labels that identify a subject, in the order of their names."""
+    labels = zip(section.identity, section.identify(subject), strict=True)
+    return tuple(escaped(value) for _name, value in sorted(labels))
+
+
+def escaped(value: str) -> str:
+    """A label value as it is written between quotes."""
+    if "\\" in value or '"' in value or "\n" in value:
+        return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return value
+
+
+def render_ages(ages: Iterable[Age], now: datetime) -> str:
+    """The lines of ages at a time."""
+    then = microseconds(now)
+    seconds = ((start, (then - since) / 1_000_000) for start, since in ages)
+    return "".join([f"{start} {age if age < _EXPONENT_FROM else floatToGoString(age)}\n" for start, age in seconds])

@@ -1,0 +1,54 @@
+"""Instrumentation of the exporter: metrics that are updated directly, since the start of the process."""
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from exporter.metrics import catalogue
+from exporter.metrics.exposition.formats import encode_families
+from exporter.metrics.metric import DirectMetric
+
+
+class Instrumentation:
+    """Counters, a histogram, and the process metrics of the client library. Safe to share between threads."""
+
+    def __init__(self, *, process: bool = True) -> None:
+        """Without `process`, metrics about the process itself are left out, as for a short-lived command."""
+        disable_created_metrics()
+        self.registry = CollectorRegistry()
+        self._requests = self._counter(catalogue.API_REQUESTS)
+        self._retries = self._counter(catalogue.API_RETRIES)
+        self._unreadable = self._counter(catalogue.UNREADABLE_ITEMS)
+        duration = catalogue.API_REQUEST_DURATION
+        self._durations = Histogram(
+            duration.name, duration.help, duration.labels, buckets=duration.buckets, registry=self.registry
+        )
+        for kind in ("instance", "backup_run"):
+            self._unreadable.labels(kind)
+        for method in catalogue.API_METHODS:
+            self._retries.labels(method)
+        if process:
+            ProcessCollector(registry=self.registry)
+            PlatformCollector(registry=self.registry)
+            GCCollector(registry=self.registry)
+
+    def request(self, method: str, code: str, seconds: float) -> None:
+        """Count one request to the API."""
+        self._requests.labels(method, code).inc()
+        self._durations.labels(method).observe(seconds)
+
+    def retry(self, method: str) -> None:
+        """Count one retried request."""
+        self._retries.labels(method).inc()
+
+    def unreadable(self, kind: str) -> None:
+        """Count one item that is not fully readable."""
+        self._unreadable.labels(kind).inc()
+
+    def exposition(self, content_type: str) -> bytes:
+        """The exposition of these metrics, by the client library."""
+        return encode_families(content_type, self.registry.collect())
+
+    def _counter(self, metric: DirectMetric) -> Counter:
+        return Counter(metric.name, metric.help, metric.labels, registry=self.registry)

@@ -1,0 +1,265 @@
+"""The poller: schedules polls of projects and searches, and publishes their results in a snapshot."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+from exporter.config import Config, SearchTarget
+from exporter.facts.model import Clock, PollResult
+from exporter.facts.record import ProjectScan
+from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
+from exporter.polling.compute_lock import ComputeLockedSource
+from exporter.polling.shard import Shard
+from exporter.polling.targets import Selectors, Targets, resolve, selects
+from exporter.polling.workers import WorkerPool
+from exporter.scan.incremental import ScanOptions, scan
+from exporter.scan.source import Source, SourceError
+from exporter.state.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+ALL = Shard()
+
+T = TypeVar("T")
+
+
+def run_every(job: Callable[[], None], interval: timedelta, stop: threading.Event) -> None:
+    """Run a job now and then at a fixed interval until `stop` is set; late runs are skipped, not queued."""
+    due = time.monotonic()
+    while not stop.is_set():
+        job()
+        due = max(due + interval.total_seconds(), time.monotonic())
+        stop.wait(due - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class PollerDependencies:
+    """Collaborators of a poller.
+
+    `source` makes a Source with a deadline on the monotonic clock. `code_label` returns the label value of an error
+    code. `on_unreadable` is called with the kind of each item that is not fully readable, `on_change` when the snapshot
+    has changed. `stop` ends polling, the workers, and every wait of the source.
+    """
+
+    source: Callable[[float], Source]
+    clock: Clock
+    ledger: Ledger
+    workers: WorkerPool
+    code_label: Callable[[str], str]
+    on_unreadable: Callable[[str], None]
+    on_change: Callable[[], None]
+    stop: threading.Event
+
+
+class Poller:
+    """Keeps `snapshot` current. Each poll replaces its project's entry; nothing is changed in place."""
+
+    def __init__(
+        self, config: Config, dependencies: PollerDependencies, snapshot: Snapshot, shard: Shard = ALL
+    ) -> None:
+        """Start from a snapshot that is already known. Does not poll yet."""
+        self._config, self._shard = config, shard
+        self._dependencies, self._workers, self._stop = dependencies, dependencies.workers, dependencies.stop
+        self.snapshot = _only_shard(snapshot, shard)
+        self._polled_selectors: dict[str, Selectors] = {}  # of the last poll of each project that was begun
+        self._reported: set[tuple[str, str, str]] = set()  # unreadable project, kind and field: warned of once
+        self._last_search: dict[str, float] = {}  # by query, on the monotonic clock
+        self._last_schedule: float | None = None
+        self._was_ready = any(status.scan for status in snapshot.projects.values())
+        self._lock = threading.RLock()
+        self._compute_lock = threading.Lock()
+        self._targets = self._resolve_targets()
+
+    def start(self) -> None:
+        """Poll now and at every interval, in the background, until `stop`."""
+        self._last_schedule = time.monotonic()
+        self._workers.start()
+        arguments = (self._schedule_polls, self._config.poll.interval, self._stop)
+        threading.Thread(target=run_every, args=arguments, name="scheduler", daemon=True).start()
+
+    def stop(self) -> Snapshot:
+        """Start no further poll, and abandon those in progress. Returns the final snapshot."""
+        with self._lock:
+            self._stop.set()
+            return self.snapshot
+
+    def poll_once(self, progress: Callable[[int, int], None] = lambda _finished, _total: None) -> Snapshot:
+        """Poll every target once and wait; `progress` is called with the number of finished and of all polls."""
+        self._workers.start()
+        self._schedule_polls()
+        self._workers.wait_idle(progress)
+        return self.stop()
+
+    def update_readiness(self) -> bool:
+        """Whether there are facts to serve, saved ones or from a first poll of every project; it stays true then."""
+        with self._lock:
+            known = any(status.scan for status in self.snapshot.projects.values())
+            all_polled = self._targets.selectors.keys() <= self._workers.finished()
+            self._was_ready = known and (self._was_ready or all_polled)
+            return self._was_ready
+
+    def healthy(self) -> bool:
+        """Whether polls are scheduled, and those in progress are not stuck."""
+        schedule_limit = 2 * self._config.poll.interval.total_seconds() + 60
+        # The rate limit and Retry-After may delay a poll for as long as its interval; this is about one that hangs.
+        poll_limit = schedule_limit + 4 * self._config.poll.timeout.total_seconds() + 600
+        late = self._last_schedule is not None and time.monotonic() - self._last_schedule >= schedule_limit
+        return not late and not self._workers.stuck(poll_limit)
+
+    def _schedule_polls(self) -> None:
+        """Submit a poll of everything that is targeted and not being polled already."""
+        if self._last_schedule is not None:
+            self._last_schedule = time.monotonic()
+        for target in self._config.targets:
+            if isinstance(target, SearchTarget) and self._search_is_due(target):
+                self._workers.submit(f"search {target.search}", partial(self._search, target))
+        self._update_targets()
+        for project in self._targets.selectors:
+            self._workers.submit(project, partial(self._poll, project))
+
+    def _resolve_targets(self) -> Targets:
+        # Before a first search has been tried, saved projects wait for its result.
+        known = self.snapshot.projects if self.snapshot.searches or self._workers.finished() else ()
+        return resolve(self._config.targets, self.snapshot.searches, known, self._shard)
+
+    def _update_targets(self) -> None:
+        """Resolve the targets, and forget projects and searches that are no longer among them."""
+        with self._lock:
+            self._targets = self._resolve_targets()
+            if self._targets.complete:
+                queries = {target.search for target in self._config.targets if isinstance(target, SearchTarget)}
+                self.snapshot = self.snapshot.only(self._targets.selectors, queries)
+        if self._targets.complete:
+            self._dependencies.ledger.forget(self._targets.selectors, self._dependencies.clock())
+        self._dependencies.on_change()
+
+    def _search_is_due(self, target: SearchTarget) -> bool:
+        last = self._last_search.get(target.search)
+        status = self.snapshot.searches.get(target.search)
+        fresh = last is not None and time.monotonic() - last < target.refresh.total_seconds()
+        return not (fresh and status and status.up)
+
+    def _search(self, target: SearchTarget) -> None:
+        result = _result_or_error(lambda: tuple(sorted(set(self._source().projects(target.search)))))
+        self._last_search[target.search] = time.monotonic()
+        with self._lock:
+            before = self.snapshot.searches.get(target.search, SearchStatus())
+            if isinstance(result, SourceError):
+                status = replace(before, up=False, message=str(result))
+            else:
+                status = SearchStatus(up=True, answered=True, projects=result)
+            self.snapshot = self.snapshot.with_search(target.search, status)
+        if before.message != status.message or before.up is None:
+            level = logging.INFO if status.up else logging.ERROR
+            log.log(level, status.message or "search completed", extra={"projects": len(status.projects)})
+        self._update_targets()
+        with self._lock:
+            changed = _changed_selectors(self._targets.selectors, self._polled_selectors)
+        for project in changed:
+            self._workers.submit(project, partial(self._poll, project), rerun=True)
+
+    def _poll(self, project: str) -> None:
+        with self._lock:
+            selectors = self._targets.selectors.get(project, ())
+            full = self._polled_selectors.get(project) != selectors
+            self._polled_selectors[project] = selectors
+            before = self.snapshot.projects.get(project) or self._restored_status(project)
+        start = time.monotonic()
+        result = _result_or_error(lambda: self._scan(project, selectors, before.scan, full=full))
+        duration = timedelta(seconds=time.monotonic() - start)
+        if not self._still_targeted(project):
+            return
+        if isinstance(result, SourceError):
+            after = before.failed(result.result, str(result), duration)
+        else:
+            after = before.succeeded(result, duration)
+            self._dependencies.ledger.save(project, result)  # before it is published: a counter never decreases
+        with self._lock:
+            if self._still_targeted(project):
+                self.snapshot = self.snapshot.with_project(after)
+        self._dependencies.on_change()
+        _log_change(before, after)
+
+    def _restored_status(self, project: str) -> ProjectStatus:
+        """A project that was not a target a moment ago; its saved scan is used, above all for the counters."""
+        return ProjectStatus(project, scan=self._dependencies.ledger.last_scan(project))
+
+    def _still_targeted(self, project: str) -> bool:
+        with self._lock:
+            return not self._stop.is_set() and project in self._targets.selectors
+
+    def _scan(self, project: str, selectors: Selectors, before: ProjectScan | None, *, full: bool) -> ProjectScan:
+        options = ScanOptions(
+            partial(selects, selectors, self._shard),
+            self._dependencies.code_label,
+            partial(self._report_unreadable, project),
+            self._config.poll.full_listing_every,
+        )
+        source = ComputeLockedSource(self._source(), self._compute_lock)
+        with self._compute_lock:
+            return scan(source, project, self._dependencies.clock(), options, before, full=full)
+
+    def _report_unreadable(self, project: str, kind: str, field: str) -> None:
+        self._dependencies.on_unreadable(kind)
+        level = logging.DEBUG if (project, kind, field) in self._reported else logging.WARNING
+        self._reported.add((project, kind, field))
+        log.log(level, "API item partly unreadable", extra={"project": project, "kind": kind, "field": field})
+
+    def _source(self) -> Source:
+        """A source that stops retrying when the next poll is due."""
+        return self._dependencies.source(time.monotonic() + self._config.poll.interval.total_seconds())
+
+
+def _changed_selectors(targeted: Mapping[str, Selectors], polled: Mapping[str, Selectors]) -> list[str]:
+    """The projects whose last poll, if any, had other selectors."""
+    return [project for project, selectors in targeted.items() if polled.get(project) != selectors]
+
+
+def _only_shard(snapshot: Snapshot, shard: Shard) -> Snapshot:
+    """The part of a snapshot that belongs to a shard; it may be from a time with more or fewer shards."""
+    return replace(
+        snapshot,
+        projects={
+            name: replace(status, scan=status.scan and _only_instances_of(shard, status.scan))
+            for name, status in snapshot.projects.items()
+            if shard.holds_project(name)
+        },
+    )
+
+
+def _only_instances_of(shard: Shard, scan: ProjectScan) -> ProjectScan:
+    records = {name: record for name, record in scan.records.items() if shard.holds(record.instance.id)}
+    return scan if len(records) == len(scan.records) else replace(scan, records=records)
+
+
+def _result_or_error(read: Callable[[], T]) -> T | SourceError:
+    """The result, or the error. The edge of a poll: an error of the exporter itself is logged, and fails the poll."""
+    try:
+        return read()
+    except SourceError as error:
+        return error
+    except Exception as error:
+        log.exception("internal error, please report it")
+        return SourceError(PollResult.BAD_RESPONSE, f"internal error: {error!r}")
+
+
+def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:
+    """Log once, when it changes, the result of polls of a project and the order of its listing."""
+    if after.scan and not after.scan.newest_first and (before.scan is None or before.scan.newest_first):
+        text = "backup runs are not listed newest first: listing in full on every poll"
+        log.warning(text, extra={"project": after.project})
+    if after.unreachable_regions != before.unreachable_regions:
+        regions = ", ".join(after.unreachable_regions) or "none"
+        log.warning("unreachable regions: %s", regions, extra={"project": after.project})
+    if before.result is after.result:
+        return
+    if after.result is PollResult.SUCCESS and after.scan:
+        level = logging.INFO if after.scan.records else logging.WARNING
+        log.log(level, "project polled", extra={"project": after.project, "instances": len(after.scan.records)})
+    else:
+        log.error(after.message, extra={"project": after.project, "result": after.result})

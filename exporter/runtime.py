@@ -1,0 +1,229 @@
+"""The running exporter: configuration, poller and exposition wired together."""
+
+import logging
+import os
+import platform
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from exporter import __version__
+from exporter.config import Config, ConfigError
+from exporter.facts.exporter_info import ExporterInfo
+from exporter.facts.model import Clock
+from exporter.facts.record import ProjectScan
+from exporter.facts.snapshot import ProjectStatus, Snapshot
+from exporter.googleapis import CredentialsError, GoogleApis, RateLimiter, Retrying
+from exporter.metrics.code_labels import CodeLabels
+from exporter.metrics.exposition import Body, Exposition
+from exporter.metrics.instrumentation import Instrumentation
+from exporter.polling.poller import ALL, Poller, PollerDependencies
+from exporter.polling.shard import Shard
+from exporter.polling.workers import WorkerPool
+from exporter.state.ledger import Ledger
+from exporter.state.sqlite import open_ledger
+from exporter.verdict.evaluate import Evaluation, evaluate
+
+log = logging.getLogger(__name__)
+
+RENDER_DEBOUNCE = 0.2  # seconds during which the changes of further polls are collected before rendering
+
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """Parts that outlive a reload of the configuration."""
+
+    clock: Clock
+    shard: Shard
+    ledger: Ledger
+    instrumentation: Instrumentation
+    code_labels: CodeLabels
+    changed: threading.Event  # set when there is something to render
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """Parts that a reload of the configuration replaces, together."""
+
+    config: Config
+    rate_limiter: RateLimiter
+    poller: Poller
+    info: ExporterInfo
+
+
+class Exporter:
+    """Polls in the background and serves, at any time and without waiting for the API, what is known."""
+
+    def __init__(
+        self, read_config: Callable[[], Config], clock: Clock, shard: Shard = ALL, *, process_metrics: bool = True
+    ) -> None:
+        """Read configuration, credentials and saved state; does not poll yet.
+
+        Raises ConfigError, CredentialsError or StateInUseError.
+        """
+        self._read_config = read_config
+        config = read_config()
+        self._shared = _Shared(
+            clock,
+            shard,
+            open_ledger(config.state.path),
+            Instrumentation(process=process_metrics),
+            CodeLabels(),
+            threading.Event(),
+        )
+        self._reloading, self._stopped = threading.Lock(), threading.Event()
+        rate_limiter = RateLimiter(config.cloudsql.requests_per_minute)
+        dependencies = _connect(config, self._shared, rate_limiter)
+        poller = Poller(config, dependencies, _restored_snapshot(self._shared), shard)
+        self._running = _Running(config, rate_limiter, poller, _exporter_info(config, self._shared))
+        self._exposition = Exposition(self.evaluate, clock, self._shared.instrumentation.exposition)
+        self._rendered_snapshot: Snapshot | None = None
+
+    def start(self) -> None:
+        """Start polling in the background, and keep the exposition rendered."""
+        self._render()
+        threading.Thread(target=self._keep_rendered, name="render", daemon=True).start()
+        self._running.poller.start()
+
+    def stop(self) -> None:
+        """Stop polling at once; polls in progress are abandoned."""
+        self._stopped.set()
+        self._shared.changed.set()
+        self._running.poller.stop()
+
+    def close(self) -> None:
+        """Stop, and release the state folder."""
+        self.stop()
+        self._shared.ledger.close()
+
+    def poll_once(self, progress: Callable[[int, int], None]) -> Evaluation:
+        """Poll every target once and evaluate the result; see Poller.poll_once for `progress`."""
+        self._running.poller.poll_once(progress)
+        return self.evaluate()
+
+    def reload(self) -> None:
+        """Reload the configuration and restart polling.
+
+        If it is invalid the current one stays in force and the error is raised: ConfigError or CredentialsError.
+        """
+        with self._reloading:
+            running = self._running
+            try:
+                config = self._read_config()
+                rate_limiter = running.rate_limiter
+                if config.cloudsql.requests_per_minute != rate_limiter.requests_per_minute:
+                    rate_limiter = RateLimiter(config.cloudsql.requests_per_minute)
+                dependencies = _connect(config, self._shared, rate_limiter)
+            except (ConfigError, CredentialsError):
+                self._running = replace(running, info=replace(running.info, reload_successful=False))
+                self._exposition.render()
+                raise
+            config = running.config if config == running.config else config  # keeps cached verdicts valid
+            if config.state != running.config.state:
+                log.warning("state.path changes at the next start, not on reload")
+            poller = Poller(config, dependencies, running.poller.stop(), self._shared.shard)
+            self._running = _Running(config, rate_limiter, poller, _exporter_info(config, self._shared))
+            self._exposition.render()
+            poller.start()
+            log.info("configuration reloaded")
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._running.config
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Everything known, before it is judged."""
+        return self._running.poller.snapshot
+
+    def ready(self) -> bool:
+        """Whether there are facts to serve."""
+        return self._running.poller.update_readiness()
+
+    def healthy(self) -> bool:
+        """Whether the poll loop works."""
+        return self._running.poller.healthy()
+
+    def evaluate(self, before: Evaluation | None = None) -> Evaluation:
+        """Everything known, judged as of now; faster with an earlier evaluation."""
+        running = self._running
+        info = running.info
+        if info.state_persistent != self._shared.ledger.persistent:
+            info = replace(info, state_persistent=self._shared.ledger.persistent)
+        return evaluate(running.poller.snapshot, running.config, info, self._shared.clock(), before)
+
+    def exposition(self, content_type: str, *, gzip: bool = False) -> Body:
+        """Everything known, as the body of a scrape's response."""
+        if self._rendered_snapshot is not self.snapshot:  # a poll has just ended
+            self._render()
+        return self._exposition.body(content_type, gzip=gzip)
+
+    def _render(self) -> None:
+        snapshot = self.snapshot
+        self._exposition.render()
+        self._rendered_snapshot = snapshot
+
+    def _keep_rendered(self) -> None:
+        """Render the changes of polls, together where several end at about the same time."""
+        while self._shared.changed.wait() and not self._stopped.is_set():
+            self._shared.changed.clear()
+            try:
+                self._render()
+            except Exception:  # the edge of this thread: the next scrape has the same error, and answers 500
+                log.exception("internal error, please report it")
+            self._stopped.wait(RENDER_DEBOUNCE)
+
+
+def system_clock() -> datetime:
+    """The wall clock, in UTC."""
+    return datetime.now(UTC)
+
+
+def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> PollerDependencies:
+    """The dependencies of a poller with this configuration. Raises CredentialsError."""
+    stop = threading.Event()
+    workers = WorkerPool(config.poll.concurrency, stop)
+
+    def observe(method: str, code: str, seconds: float) -> None:
+        shared.instrumentation.request(method, code, seconds)
+        workers.heartbeat()
+
+    retrying = Retrying(rate_limiter, stop, shared.instrumentation.retry)
+    return PollerDependencies(
+        source=GoogleApis(config.cloudsql, config.poll.timeout, retrying, observe).source,
+        clock=shared.clock,
+        ledger=shared.ledger,
+        workers=workers,
+        code_label=shared.code_labels.label,
+        on_unreadable=shared.instrumentation.unreadable,
+        on_change=shared.changed.set,
+        stop=stop,
+    )
+
+
+def _restored_snapshot(shared: _Shared) -> Snapshot:
+    """The saved state; its error codes keep their labels."""
+    scans = shared.ledger.scans()
+    shared.code_labels.restore(label for scan in scans.values() for label in _error_labels(scan))
+    return Snapshot({project: ProjectStatus(project, scan=scan) for project, scan in scans.items()})
+
+
+def _error_labels(scan: ProjectScan) -> set[str]:
+    return {label for record in scan.records.values() for counts in record.counters.errors.values() for label in counts}
+
+
+def _exporter_info(config: Config, shared: _Shared) -> ExporterInfo:
+    return ExporterInfo(
+        version=__version__,
+        revision=os.environ.get("CLOUDSQL_BACKUP_EXPORTER_REVISION", ""),
+        python_version=platform.python_version(),
+        shard_index=shared.shard.index,
+        shard_total=shared.shard.total,
+        stale_after=config.poll.stale_after,
+        requests_per_minute=config.cloudsql.requests_per_minute,
+        reload_successful=True,
+        last_successful_reload=shared.clock(),
+        state_persistent=shared.ledger.persistent,
+    )

@@ -1,0 +1,312 @@
+"""Scan of one project: pages of raw items from a source become records of instances.
+
+Between full listings only what is new is read, and what did not change stays the same object. An item that cannot be
+read never affects another.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from exporter.facts.counters import EXPIRE_AFTER
+from exporter.facts.model import BackupRun, Instance, PollResult
+from exporter.facts.packed_runs import PackedRuns
+from exporter.facts.record import ProjectScan, Record, RemovedInstance
+from exporter.scan import parse
+from exporter.scan.source import ALL_INSTANCES, UNKNOWN_REGION, Page, Source, SourceError
+
+MAX_NEWEST_PAGES = 10  # beyond that a full listing, in longer pages, is cheaper
+CLOCK_SKEW = timedelta(days=1)  # timestamps further ahead than this are not plausible
+
+T = TypeVar("T")
+RunsById = dict[str, BackupRun]
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """Options for reading a project.
+
+    `code_label` returns the label value of an error code. `report_unreadable` is called with the kind of each item that
+    is not fully readable, and what could not be read of it.
+    """
+
+    selects: Callable[[Instance], bool]
+    code_label: Callable[[str], str]
+    report_unreadable: Callable[[str, str], None]
+    full_listing_every: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All runs of the selected instances; `denied` are the instances whose runs may not be read."""
+
+    runs: Mapping[str, PackedRuns]
+    full_at: datetime
+    newest_first: bool = True
+    denied: frozenset[str] = frozenset()
+
+
+def scan(
+    source: Source,
+    project: str,
+    now: datetime,
+    options: ScanOptions,
+    previous: ProjectScan | None,
+    *,
+    full: bool = False,
+) -> ProjectScan:
+    """Read a project, in full if `full`, if there is no previous scan, or if it is due. Raises SourceError."""
+    reader = _Reader(source, project, now, options)
+    instances, regions = reader.instances()
+    listing = None
+    if previous and not full and not _full_listing_is_due(previous, now, options, instances):
+        listing = _incremental_listing(reader, previous, instances)
+    return _project_scan(previous, instances, regions, listing or _full_listing(reader, instances), now)
+
+
+def _project_scan(
+    previous: ProjectScan | None,
+    instances: Mapping[str, Instance],
+    regions: frozenset[str],
+    listing: Listing,
+    now: datetime,
+) -> ProjectScan:
+    before = previous.records if previous else {}
+    carried_over = _carried_over(previous, instances, regions, listing.denied)
+    removed = _removed(previous, instances.keys() | carried_over.keys(), now)
+    records = {name: before[name] for name in carried_over}
+    for name in listing.runs.keys() - listing.denied:
+        if name in before:
+            records[name] = before[name].updated(instances[name], listing.runs[name], now)
+        else:
+            saved = removed[name].counters if name in removed else None
+            records[name] = Record.first(instances[name], listing.runs[name], now, saved)
+    return ProjectScan(
+        read_at=now,
+        full_listing_at=listing.full_at,
+        newest_first=listing.newest_first,
+        records=records,
+        unreachable_regions=tuple(sorted(regions)),
+        carried_over=carried_over,
+        removed={name: instance for name, instance in removed.items() if name not in records},
+    )
+
+
+class _Reader:
+    """Reads the items of one project at one time, through `parse`."""
+
+    def __init__(self, source: Source, project: str, now: datetime, options: ScanOptions) -> None:
+        self.source, self.project, self.now = source, project, now
+        self._latest, self._options = now + CLOCK_SKEW, options
+        self.report_unreadable = options.report_unreadable
+
+    def instances(self) -> tuple[dict[str, Instance], frozenset[str]]:
+        """The selected instances by name, and the unreachable regions."""
+        instances: dict[str, Instance] = {}
+        regions: set[str] = set()
+        for page in self.source.instances(self.project):
+            regions.update(page.unreachable_regions)
+            for instance in self._readable("instance", page.items, self._parse_instance):
+                if self._options.selects(instance):
+                    instances[instance.id.name] = instance
+        return instances, frozenset(regions)
+
+    def runs(self, items: list[object]) -> Iterator[tuple[str, BackupRun]]:
+        """Instance name and run of every readable item."""
+        for name, run in self._readable("backup_run", items, self._parse_run):
+            if run.error:
+                yield name, replace(run, error=replace(run.error, label=self._options.code_label(run.error.code)))
+            else:
+                yield name, run
+
+    def _parse_instance(self, item: object) -> parse.Parsed[Instance]:
+        return parse.instance(item, project=self.project, latest=self._latest)
+
+    def _parse_run(self, item: object) -> parse.Parsed[tuple[str, BackupRun]]:
+        return parse.backup_run(item, latest=self._latest)
+
+    def _readable(self, kind: str, items: list[object], read: Callable[[object], parse.Parsed[T]]) -> Iterator[T]:
+        for item in items:
+            try:
+                parsed = read(item)
+            except parse.UnreadableItemError as error:
+                self.report_unreadable(kind, str(error))
+                continue
+            if parsed.unreadable:
+                self.report_unreadable(kind, ", ".join(parsed.unreadable))
+            yield parsed.fact
+
+
+def _full_listing_is_due(
+    previous: ProjectScan, now: datetime, options: ScanOptions, instances: Mapping[str, Instance]
+) -> bool:
+    """By the clock, without an order to rely on, or because instances are new or reachable again."""
+    known = previous.records.keys() - previous.carried_over.keys()
+    late = abs(now - previous.full_listing_at) >= options.full_listing_every
+    return late or not previous.newest_first or bool(instances.keys() - known)
+
+
+def _carried_over(
+    previous: ProjectScan | None,
+    instances: Mapping[str, Instance],
+    regions: frozenset[str],
+    denied: frozenset[str],
+) -> dict[str, datetime]:
+    """Known instances that could not be read now, and when they last were: their region is unreachable, or denied."""
+    if previous is None:
+        return {}
+
+    def unread(name: str, region: str | None) -> bool:
+        unreachable = name not in instances and (region in regions or UNKNOWN_REGION in regions)
+        return unreachable or name in denied
+
+    return {
+        name: previous.facts_read_at(name)
+        for name, record in previous.records.items()
+        if unread(name, record.instance.region)
+    }
+
+
+def _removed(previous: ProjectScan | None, present: set[str], now: datetime) -> dict[str, RemovedInstance]:
+    """Instances that were there within the last week, some of which may be back."""
+    if previous is None:
+        return {}
+    gone = {name: RemovedInstance(r.counters, now) for name, r in previous.records.items() if name not in present}
+    removed = {**previous.removed, **gone}
+    return {name: instance for name, instance in removed.items() if now - instance.removed_at <= EXPIRE_AFTER}
+
+
+@dataclass(slots=True)
+class _FullListing:
+    """A full listing while its pages are read."""
+
+    runs: dict[str, RunsById]
+    newest_first: bool = True
+    last_enqueued: datetime | None = None
+
+    def add(self, listed: Iterator[tuple[str, BackupRun]]) -> None:
+        for name, run in listed:
+            if run.enqueued:  # a run that was never enqueued has no place in that order that could be checked
+                self.newest_first &= self.last_enqueued is None or run.enqueued <= self.last_enqueued
+                self.last_enqueued = run.enqueued
+            if name in self.runs:
+                _put_latest(self.runs[name], run)
+
+    def packed(self) -> dict[str, PackedRuns]:
+        return {name: PackedRuns.of(by_id.values()) for name, by_id in self.runs.items()}
+
+
+def _full_listing(reader: _Reader, instances: Mapping[str, Instance]) -> Listing:
+    """All runs of a project in one listing, or instance by instance where the project denies the wildcard."""
+    runs = _FullListing({name: {} for name in instances})
+    if not instances:
+        return Listing({}, reader.now)
+    pages = reader.source.backup_runs(reader.project, ALL_INSTANCES)
+    try:
+        first = next(pages, Page([]))
+    except SourceError as error:
+        if not error.denied:
+            raise
+        return _listing_by_instance(reader, instances)
+    runs.add(reader.runs(first.items))
+    for page in pages:
+        runs.add(reader.runs(page.items))
+    return Listing(runs.packed(), reader.now, runs.newest_first)
+
+
+def _listing_by_instance(reader: _Reader, instances: Mapping[str, Instance]) -> Listing:
+    """All runs, one listing per instance. A single instance may be denied, say because it has been deleted since."""
+    runs = _FullListing({name: {} for name in instances})
+    denied: set[str] = set()
+    answered = False
+    for name in (name for name, instance in instances.items() if instance.can_have_backups):
+        try:
+            for page in reader.source.backup_runs(reader.project, name):
+                runs.add(reader.runs(page.items))
+            answered = True
+        except SourceError as error:
+            if not error.denied or (error.result is PollResult.FORBIDDEN and not answered):
+                raise
+            reader.report_unreadable("instance", f"{name}: {error}")
+            denied.add(name)
+    return Listing(runs.packed(), reader.now, newest_first=False, denied=frozenset(denied))
+
+
+@dataclass(slots=True)
+class _Changes:
+    """Runs of one instance that were read again, and the ids of runs that no longer exist."""
+
+    runs: RunsById = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+
+
+def _incremental_listing(reader: _Reader, previous: ProjectScan, instances: Mapping[str, Instance]) -> Listing | None:
+    """The known runs, updated from the newest pages and from each older run in progress.
+
+    Unchanged runs stay the same object. None where this is not possible or not cheap: a full listing is needed.
+    """
+    known = {name: previous.records[name].history.runs for name in instances}
+    if known and not any(known.values()):
+        return None
+    changes = _newest_changes(reader, known)
+    if changes is None or not _refetch_in_progress(reader, previous, instances, changes):
+        return None
+    runs = known | {name: _merge(known[name], changed) for name, changed in changes.items()}
+    return Listing(runs, previous.full_listing_at)
+
+
+def _newest_changes(reader: _Reader, known: Mapping[str, PackedRuns]) -> dict[str, _Changes] | None:
+    """The runs of the newest pages, up to a page without anything new; None after too many pages."""
+    changes: dict[str, _Changes] = {}
+    if not known:
+        return changes
+    for number, page in enumerate(reader.source.backup_runs(reader.project, ALL_INSTANCES, newest=True), 1):
+        listed = [(name, run) for name, run in reader.runs(page.items) if name in known]
+        for name, run in listed:
+            _put_latest(changes.setdefault(name, _Changes()).runs, run)
+        if listed and all(known[name].with_id(run.id) == changes[name].runs[run.id] for name, run in listed):
+            return changes  # newest first: what follows is older than what is known already
+        if number >= MAX_NEWEST_PAGES:
+            return None
+    return changes
+
+
+def _refetch_in_progress(
+    reader: _Reader, previous: ProjectScan, instances: Mapping[str, Instance], changes: dict[str, _Changes]
+) -> bool:
+    """Read each run in progress that is not among the changes; False where single runs are denied.
+
+    The permission for single runs is optional.
+    """
+    for name in instances:
+        changed = changes.get(name) or _Changes()
+        for run_id in {run.id for run in previous.records[name].history.in_progress} - changed.runs.keys():
+            try:
+                item = reader.source.backup_run(reader.project, name, run_id)
+            except SourceError as error:
+                if error.denied:
+                    return False
+                raise
+            run = {run.id: run for _, run in reader.runs([] if item is None else [item])}.get(run_id)
+            if run is None:
+                changed.gone.add(run_id)
+            else:
+                changed.runs[run_id] = run
+            changes[name] = changed
+    return True
+
+
+def _merge(known: PackedRuns, changes: _Changes) -> PackedRuns:
+    """The known runs with the changes; the same object where nothing is new."""
+    if not changes.gone and all(known.with_id(run_id) == run for run_id, run in changes.runs.items()):
+        return known
+    remaining = {run.id: run for run in known if run.id not in changes.gone}
+    return PackedRuns.of({**remaining, **changes.runs}.values())
+
+
+def _put_latest(by_id: RunsById, run: BackupRun) -> None:
+    """Add a run. A run can be listed twice, when pages shift or a window is retried: the later version counts."""
+    known = by_id.get(run.id)
+    if known is None or run.order >= known.order:
+        by_id[run.id] = run

@@ -1,0 +1,249 @@
+"""Parsing of one API item into one fact. Pure; reports the name of each unreadable field.
+
+An unreadable field is unknown and the rest of the item is used, so that one odd value never hides a failed backup.
+An item is only rejected if its instance or its time is missing.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+
+from exporter.facts.model import (
+    ActivationPolicy,
+    AvailabilityType,
+    BackupRun,
+    BackupSettings,
+    BackupTier,
+    BackupType,
+    Edition,
+    Instance,
+    InstanceId,
+    InstanceState,
+    InstanceType,
+    LenientEnum,
+    RunError,
+    RunStatus,
+)
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # earlier timestamps are not plausible
+MAX_CODE_LENGTH = 100
+MAX_MESSAGE_LENGTH = 500
+_INT64_DIGITS = 19
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)").fullmatch
+_HH_MM = re.compile(r"([01]\d|2[0-3]):([0-5]\d)").fullmatch
+
+T = TypeVar("T")
+E = TypeVar("E", bound=LenientEnum)
+
+
+class UnreadableItemError(ValueError):
+    """An item that is not an object or lacks a field that identifies it; the message is the name of the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[T]):
+    """A fact, and the names of the unreadable fields of its item."""
+
+    fact: T
+    unreadable: tuple[str, ...] = ()
+
+
+class _Fields:
+    """Typed access to one JSON object. A missing or null field is None; so is one of another type, which is noted."""
+
+    def __init__(self, item: Mapping[object, object], latest: datetime, path: str, unreadable: list[str]) -> None:
+        self._item, self._latest, self._path, self.unreadable = item, latest, path, unreadable
+
+    def text(self, name: str) -> str | None:
+        value = self._item.get(name)
+        if value is None or (isinstance(value, str) and (value.isascii() or _is_utf8(value))):
+            return value or None
+        self._note(name)
+        return None
+
+    def enum(self, name: str, enum: type[E]) -> E:
+        return enum.read(self.text(name))
+
+    def boolean(self, name: str) -> bool | None:
+        value = self._item.get(name)
+        if value is None or isinstance(value, bool):
+            return value
+        self._note(name)
+        return None
+
+    def integer(self, name: str) -> int | None:
+        """An integer from 0 to the largest int64; the API writes int64 as a string."""
+        value = self._item.get(name)
+        if value is None:
+            return None
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _INT64_DIGITS:
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+            return value
+        self._note(name)
+        return None
+
+    def timestamp(self, name: str) -> datetime | None:
+        """RFC 3339; digits below the microsecond are dropped."""
+        value = self._item.get(name)
+        if value is None:
+            return None
+        if isinstance(value, str) and _RFC3339(value):
+            try:
+                timestamp = datetime.fromisoformat(value.upper())
+                if timestamp.tzinfo is not UTC:
+                    timestamp = timestamp.astimezone(UTC)
+            except (ValueError, OverflowError):
+                self._note(name)
+                return None
+            if EARLIEST <= timestamp <= self._latest:
+                return timestamp
+        self._note(name)
+        return None
+
+    def time_of_day(self, name: str) -> timedelta | None:
+        """`HH:MM`, as the time after midnight."""
+        value = self.text(name)
+        if value is None:
+            return None
+        if match := _HH_MM(value):
+            return timedelta(hours=int(match[1]), minutes=int(match[2]))
+        self._note(name)
+        return None
+
+    def child(self, name: str) -> "_Fields":
+        value = self._item.get(name)
+        if value is not None and not isinstance(value, dict):
+            self._note(name)
+        inner = value if isinstance(value, dict) else {}
+        return _Fields(inner, self._latest, f"{self._path}{name}.", self.unreadable)
+
+    def string_map(self, name: str) -> dict[str, str]:
+        """A mapping of strings to strings, without other values."""
+        inner = self.child(name)
+        values = {key: inner.text(key) for key in inner._item if isinstance(key, str) and _is_utf8(key)}
+        return {key: value or "" for key, value in values.items()}
+
+    def parsed(self, fact: T) -> "Parsed[T]":
+        """The fact with the names of the unreadable fields."""
+        return Parsed(fact, tuple(dict.fromkeys(self.unreadable)) if self.unreadable else ())
+
+    def _note(self, name: str) -> None:
+        self.unreadable.append(self._path + name)
+
+
+def backup_run(item: object, *, latest: datetime) -> Parsed[tuple[str, BackupRun]]:
+    """Read an item of `backupRuns.list` (v1, v1beta4, or the older v1beta3) as (instance name, run).
+
+    `latest` is the latest plausible timestamp.
+    Raises UnreadableItemError if the instance or every timestamp is missing.
+    """
+    fields = _fields(item, latest)
+    name = fields.text("instance")
+    if name is None:
+        raise UnreadableItemError("instance")
+    window_start = fields.timestamp("windowStartTime")
+    backup_type = fields.enum("type", BackupType)
+    due = fields.timestamp("dueTime")  # v1beta3, which has automated runs only, without an id
+    if due and not window_start:
+        window_start = due
+        if fields.text("type") is None:
+            backup_type = BackupType.AUTOMATED
+    enqueued, start, end = fields.timestamp("enqueuedTime"), fields.timestamp("startTime"), fields.timestamp("endTime")
+    identifier = _identifier(fields)
+    scheduled = window_start or enqueued or start or _window_start(identifier, latest)
+    if scheduled is None:
+        raise UnreadableItemError("windowStartTime")
+    status = fields.enum("status", RunStatus)
+    run = BackupRun(
+        id=identifier or str(round(scheduled.timestamp() * 1000)),
+        type=backup_type,
+        status=status,
+        scheduled=scheduled,
+        window_start=window_start,
+        enqueued=enqueued,
+        start=start,
+        end=end,
+        error=_error(fields.child("error")) if status is RunStatus.FAILED else None,
+        location=fields.text("location"),
+        size_bytes=fields.integer("maxChargeableBytes"),
+    )
+    for field, value in (("type", backup_type), ("status", status)):
+        if value is type(value).UNKNOWN and fields.text(field) is None:
+            fields.unreadable.append(field)
+    return fields.parsed((name.rpartition(":")[2], run))
+
+
+def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance]:
+    """Read an item of `instances.list`. Raises UnreadableItemError if it has no name."""
+    fields = _fields(item, latest)
+    name = fields.text("name")
+    if name is None:
+        raise UnreadableItemError("name")
+    settings = fields.child("settings")
+    version = fields.text("databaseVersion")
+    fact = Instance(
+        id=InstanceId(project, name),
+        type=fields.enum("instanceType", InstanceType),
+        state=fields.enum("state", InstanceState),
+        activation=settings.enum("activationPolicy", ActivationPolicy),
+        region=fields.text("region"),
+        database_version=version,
+        edition=settings.enum("edition", Edition),
+        availability=settings.enum("availabilityType", AvailabilityType),
+        created=fields.timestamp("createTime"),
+        user_labels=settings.string_map("userLabels"),
+        backups=_backup_settings(settings.child("backupConfiguration"), version),
+    )
+    return fields.parsed(fact)
+
+
+def _backup_settings(fields: _Fields, version: str | None) -> BackupSettings:
+    days = fields.integer("transactionLogRetentionDays")
+    pitr = "binaryLogEnabled" if (version or "").startswith("MYSQL") else "pointInTimeRecoveryEnabled"
+    return BackupSettings(
+        enabled=fields.boolean("enabled"),
+        window_start=fields.time_of_day("startTime"),
+        location=fields.text("location"),
+        tier=fields.enum("backupTier", BackupTier),
+        pitr_enabled=fields.boolean(pitr),
+        transaction_log_retention=timedelta(days=days) if days is not None and days < 10_000 else None,
+        retained_backups=fields.child("backupRetentionSettings").integer("retainedBackups"),
+    )
+
+
+def _error(fields: _Fields) -> RunError:
+    return RunError(
+        code=(fields.text("code") or "")[:MAX_CODE_LENGTH],
+        message=(fields.text("message") or "")[:MAX_MESSAGE_LENGTH],
+    )
+
+
+def _fields(item: object, latest: datetime) -> _Fields:
+    if not isinstance(item, dict):
+        raise UnreadableItemError("the item is not an object")
+    return _Fields(item, latest, "", [])
+
+
+def _identifier(fields: _Fields) -> str | None:
+    number = fields.integer("id")
+    return None if number is None else str(number)
+
+
+def _window_start(identifier: str | None, latest: datetime) -> datetime | None:
+    """The window start that a run id encodes: in every published response the id is that time in milliseconds."""
+    if identifier is None or int(identifier) > latest.timestamp() * 1000:
+        return None
+    start = datetime.fromtimestamp(int(identifier) / 1000, UTC)
+    return start if start >= EARLIEST else None
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text can be encoded: JSON can contain half of a surrogate pair, an exposition cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

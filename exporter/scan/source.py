@@ -1,0 +1,51 @@
+"""Interface of a data source: pages of raw items, and the error that it raises."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from exporter.facts.model import PollResult
+
+ALL_INSTANCES = "-"  # the API's wildcard
+UNKNOWN_REGION = "unknown"  # the API reported an unreachable region without its name
+
+
+class SourceError(Exception):
+    """A source could not answer. `result` is the closed word for it; the text says what happened and what to do.
+
+    `denied`: the request as such was refused; a narrower one may not be. `retry_after`: seconds to wait, as the API
+    requested.
+    """
+
+    def __init__(
+        self, result: PollResult, message: str, *, denied: bool = False, retry_after: float | None = None
+    ) -> None:
+        # JSON can carry characters that neither a page nor a terminal can show.
+        super().__init__("".join(c if c.isprintable() else "?" for c in message.encode(errors="replace").decode()))
+        self.result = result
+        self.denied = denied
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing: items as the API returned them, and the regions it reported as unreachable."""
+
+    items: list[object]
+    unreachable_regions: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """A source of facts. Every method raises SourceError."""
+
+    def instances(self, project: str) -> Iterator[Page]:
+        """All instances of a project."""
+
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        """All backup runs of an instance, or of all for ALL_INSTANCES; with `newest`, in short pages."""
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        """One backup run; None where it does not exist."""
+
+    def projects(self, query: str) -> Iterator[str]:
+        """The ids of the active projects that match a Cloud Resource Manager search."""

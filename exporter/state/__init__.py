@@ -1,0 +1,1 @@
+"""State that survives a restart: the last facts of each project, and its counters."""

@@ -1,0 +1,62 @@
+"""The verdict on one instance: (instance, its history, policy, now) -> Verdict. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from exporter.config import Policy
+from exporter.facts.history import History
+from exporter.facts.model import Instance
+from exporter.verdict.rules import OTHER_BOUNDARIES, RULES, Case, Exemption, Finding, Protection, exemption
+from exporter.verdict.windows import DAY, next_due
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The verdict on one instance, with the facts it rests on. The worst finding comes first."""
+
+    instance: Instance
+    history: History
+    policy: Policy
+    state: Protection
+    findings: tuple[Finding, ...]
+    exemption: Exemption | None
+    next_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """When facts were read, and the age up to which they may be used."""
+
+    read_at: datetime
+    stale_after: timedelta
+
+
+def assess(
+    instance: Instance, history: History, policy: Policy, now: datetime, freshness: Freshness | None = None
+) -> Verdict:
+    """The verdict by facts of a given freshness, by default read now.
+
+    If the facts are too old, the state is unknown; findings and exemption are those that were last known.
+    """
+    freshness = freshness or Freshness(now, DAY)
+    case = Case(instance, history, policy, now, freshness.read_at)
+    exempt = exemption(case)
+    rules = [] if exempt else [rule for rule in RULES if rule.holds(case)]
+    if now - freshness.read_at > freshness.stale_after:
+        state = Protection.UNKNOWN
+    elif exempt:
+        state = Protection.EXEMPT
+    else:
+        state = rules[0].state if rules else Protection.PROTECTED
+    expects_run = exempt in (None, Exemption.NEW, Exemption.CREATING) and instance.backups.enabled is not False
+    due = next_due(instance, history, now) if expects_run else None
+    return Verdict(instance, history, policy, state, tuple(rule.finding for rule in rules), exempt, due)
+
+
+def valid_until(instance: Instance, history: History, policy: Policy, now: datetime, freshness: Freshness) -> datetime:
+    """The latest time, inclusive, up to which `assess` is known to return the same verdict for the same facts."""
+    case = Case(instance, history, policy, now, freshness.read_at)
+    boundaries = [now + DAY, freshness.read_at + freshness.stale_after]
+    for changes_after in (*OTHER_BOUNDARIES, *(rule.changes_after for rule in RULES)):
+        boundaries += changes_after(case)
+    return min(boundary for boundary in boundaries if boundary >= now)

@@ -1,0 +1,100 @@
+"""Evaluation of a snapshot: all verdicts at one time. Pure. Scrapes and pages are made from it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import chain
+from operator import is_
+from typing import TypeVar
+
+from exporter.config import Config
+from exporter.facts.exporter_info import ExporterInfo
+from exporter.facts.record import ProjectScan, Record
+from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
+from exporter.verdict.assess import Freshness, Verdict, assess, valid_until
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProjectVerdicts:
+    """The verdicts on a project's instances by name, and until when each of them, and all of them, are valid."""
+
+    scan: ProjectScan
+    evaluated_at: datetime
+    verdicts: Mapping[str, Verdict]
+    valid_until: Mapping[str, datetime]
+    all_valid_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All verdicts at `now`, sorted by project and instance, with the status of the polls they rest on.
+
+    Unchanged parts are the same objects as in the evaluation before, so that caches can compare with `is`.
+    """
+
+    now: datetime
+    config: Config
+    verdicts: tuple[Verdict, ...]
+    records: tuple[Record, ...]
+    projects: tuple[ProjectStatus, ...]
+    searches: tuple[tuple[str, SearchStatus], ...]
+    exporter: ExporterInfo
+    by_project: Mapping[str, ProjectVerdicts]
+
+    def is_current(self, now: datetime) -> bool:
+        """Whether every verdict is still the same at a later time, by the same facts."""
+        return self.now <= now and all(now <= project.all_valid_until for project in self.by_project.values())
+
+    def facts_read_at(self, verdict: Verdict) -> datetime:
+        """When the facts that a verdict rests on were read."""
+        return self.by_project[verdict.instance.id.project].scan.facts_read_at(verdict.instance.id.name)
+
+
+def evaluate(
+    snapshot: Snapshot, config: Config, exporter: ExporterInfo, now: datetime, before: Evaluation | None = None
+) -> Evaluation:
+    """Assess every instance of a snapshot; with an earlier evaluation, only those whose verdict may have changed."""
+    cached = before.by_project if before and before.config is config else {}
+    projects = tuple(snapshot.projects[name] for name in sorted(snapshot.projects))
+    by_project = {p.project: _project_verdicts(p.scan, config, now, cached.get(p.project)) for p in projects if p.scan}
+    searches = tuple(sorted(snapshot.searches.items(), key=lambda search: search[0]))
+    if before and before.by_project == by_project:
+        verdicts, records = before.verdicts, before.records
+    else:
+        verdicts = tuple(chain.from_iterable(project.verdicts.values() for project in by_project.values()))
+        records = tuple(p.scan.records[name] for p in by_project.values() for name in p.verdicts)
+    if before:
+        verdicts, records = _same_or_new(before.verdicts, verdicts), _same_or_new(before.records, records)
+        projects, searches = _same_or_new(before.projects, projects), _same_or_new(before.searches, searches)
+    return Evaluation(now, config, verdicts, records, projects, searches, exporter, by_project)
+
+
+def _same_or_new(before: tuple[T, ...], after: tuple[T, ...]) -> tuple[T, ...]:
+    """The tuple from before, if it consists of the same objects."""
+    return before if len(before) == len(after) and all(map(is_, before, after)) else after
+
+
+def _project_verdicts(
+    scan: ProjectScan, config: Config, now: datetime, before: ProjectVerdicts | None
+) -> ProjectVerdicts:
+    """The same object as before where all verdicts are still valid."""
+    cached = before if before and before.evaluated_at <= now else None  # else the clock was set back
+    same_facts = cached is not None and cached.scan is scan
+    if cached and same_facts and now <= cached.all_valid_until:
+        return cached
+    verdicts, until = {}, {}
+    for name, record in sorted(scan.records.items()):
+        known = cached.verdicts.get(name) if cached else None
+        if cached and known and same_facts and now <= cached.valid_until[name]:
+            verdicts[name], until[name] = known, cached.valid_until[name]
+            continue
+        policy = known.policy if known and known.instance is record.instance else config.policy_for(record.instance)
+        freshness = Freshness(scan.facts_read_at(name), config.poll.stale_after)
+        verdict = assess(record.instance, record.history, policy, now, freshness)
+        verdicts[name] = known if known == verdict else verdict
+        until[name] = valid_until(record.instance, record.history, policy, now, freshness)
+    return ProjectVerdicts(
+        scan, now, verdicts, until, min(until.values(), default=datetime.max.replace(tzinfo=now.tzinfo))
+    )

@@ -1,0 +1,75 @@
+"""Verdicts in words: a sentence for each finding and exemption."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from exporter.config import format_duration
+from exporter.verdict.assess import Verdict
+from exporter.verdict.evaluate import Evaluation
+from exporter.verdict.rules import Exemption, Finding, Protection
+
+
+def recovery_point_age(verdict: Verdict, now: datetime) -> str:
+    """The age of the recovery point as text; empty if there is none."""
+    point = verdict.history.recovery_point
+    return format_duration(now - point) if point else ""
+
+
+def _last_error(verdict: Verdict) -> str:
+    runs = [history.newest_completed for history in verdict.history.by_type.values()]
+    return next((f": {run.error.code}" for run in runs if run and run.error and run.error.code), "")
+
+
+FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
+    Finding.BACKUPS_DISABLED: lambda _v, _now: "automated backups are disabled",
+    Finding.NEVER_SUCCEEDED: lambda _v, _now: "there is no backup to restore",
+    Finding.STALE_CRITICAL: lambda v, now: (
+        f"a restore would lose {recovery_point_age(v, now)}, "
+        f"more than critical_age ({format_duration(v.policy.critical_age)})"
+    ),
+    Finding.STALE: lambda v, now: (
+        f"a restore would lose {recovery_point_age(v, now)}, more than max_age ({format_duration(v.policy.max_age)})"
+    ),
+    Finding.LAST_RUN_FAILED: lambda v, _now: f"the last automated run failed{_last_error(v)}",
+    Finding.OVERDUE: lambda _v, _now: "no automated run in the last backup window",
+    Finding.STUCK: lambda v, _now: f"a run has been in progress for more than {format_duration(v.policy.max_duration)}",
+    Finding.SLOW: lambda v, _now: f"the last backup took more than {format_duration(v.policy.max_duration)}",
+    Finding.PITR_DISABLED: lambda _v, _now: "point-in-time recovery is off, and the policy requires it",
+    Finding.RETENTION_LOW: lambda v, _now: (
+        f"retains {v.instance.backups.retained_backups} backups, fewer than {v.policy.min_retained}"
+    ),
+    Finding.LOCATION_NOT_ALLOWED: lambda v, _now: (
+        f"the newest backup is stored in {v.history.newest_success and v.history.newest_success.location}"
+    ),
+}
+
+EXEMPTIONS: dict[Exemption, str] = {
+    Exemption.READ_REPLICA: "a read replica: its primary is backed up",
+    Exemption.READ_POOL: "a read pool: its primary is backed up",
+    Exemption.EXTERNAL: "an external server: Cloud SQL does not back it up",
+    Exemption.GREEN: "the green side of a blue-green deployment",
+    Exemption.STOPPED: "stopped by its owner",
+    Exemption.SUSPENDED: "suspended",
+    Exemption.CREATING: "being created",
+    Exemption.NEW: "new: its first backup is still to come",
+    Exemption.MANAGED_ELSEWHERE: "backed up by Backup and DR",
+    Exemption.IGNORED: "the policy expects no backups",
+}
+
+
+def reasons(verdict: Verdict, evaluation: Evaluation) -> tuple[str, ...]:
+    """The reasons for a verdict, one sentence each; empty for a protected instance."""
+    sentences = [
+        FINDINGS[finding](verdict, evaluation.now) for finding in verdict.findings if _is_new(finding, verdict)
+    ]
+    if verdict.exemption:
+        sentences.append(EXEMPTIONS[verdict.exemption])
+    if verdict.state is Protection.UNKNOWN:
+        age = format_duration(evaluation.now - evaluation.facts_read_at(verdict))
+        sentences.insert(0, f"last read {age} ago, longer than poll.stale_after; this is the last known verdict")
+    return tuple(sentences)
+
+
+def _is_new(finding: Finding, verdict: Verdict) -> bool:
+    """False for `stale` beside `stale_critical`, which says more."""
+    return finding is not Finding.STALE or Finding.STALE_CRITICAL not in verdict.findings

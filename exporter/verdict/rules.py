@@ -1,0 +1,251 @@
+"""The verdict rules: findings, each with the state it leads to, and exemptions. Pure.
+
+docs/verdicts.md describes them. A threshold is exceeded beyond its value, not at it.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from exporter.config import Expected, Policy
+from exporter.facts.history import History
+from exporter.facts.model import (
+    ActivationPolicy,
+    BackupTier,
+    BackupType,
+    Instance,
+    InstanceState,
+    InstanceType,
+    RunStatus,
+)
+from exporter.verdict.windows import DAY, WINDOW, last_opening
+
+RESOLUTION = timedelta(microseconds=1)
+
+
+class Protection(StrEnum):
+    """The state of an instance's protection."""
+
+    PROTECTED = "protected"
+    AT_RISK = "at_risk"
+    UNPROTECTED = "unprotected"
+    EXEMPT = "exempt"
+    UNKNOWN = "unknown"
+
+
+class Exemption(StrEnum):
+    """Reason why no automated backup is expected of an instance."""
+
+    READ_REPLICA = "read_replica"
+    READ_POOL = "read_pool"
+    EXTERNAL = "external"
+    GREEN = "green"
+    STOPPED = "stopped"
+    SUSPENDED = "suspended"
+    CREATING = "creating"
+    NEW = "new"
+    MANAGED_ELSEWHERE = "managed_elsewhere"
+    IGNORED = "ignored"
+
+
+class Finding(StrEnum):
+    """A problem with the backups of an instance."""
+
+    BACKUPS_DISABLED = "backups_disabled"
+    NEVER_SUCCEEDED = "never_succeeded"
+    STALE_CRITICAL = "stale_critical"
+    STALE = "stale"
+    LAST_RUN_FAILED = "last_run_failed"
+    OVERDUE = "overdue"
+    STUCK = "stuck"
+    SLOW = "slow"
+    PITR_DISABLED = "pitr_disabled"
+    RETENTION_LOW = "retention_low"
+    LOCATION_NOT_ALLOWED = "location_not_allowed"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """The facts about one instance, when they were read, its policy, and the time at which it is judged."""
+
+    instance: Instance
+    history: History
+    policy: Policy
+    now: datetime
+    read_at: datetime
+
+    @property
+    def within_grace(self) -> bool:
+        """Whether the instance was created recently; false if the time of creation is not known."""
+        created = self.instance.created
+        return created is not None and self.now - created <= self.policy.grace
+
+    def older_than(self, age: timedelta) -> bool:
+        """Whether the recovery point is older than that."""
+        point = self.history.recovery_point
+        return point is not None and self.now - point > age
+
+
+Boundaries = Callable[[Case], Iterable[datetime]]
+
+
+def _never(_case: Case) -> Iterable[datetime]:
+    return ()
+
+
+def _end_of_grace(case: Case) -> Iterable[datetime]:
+    if case.instance.created:
+        yield case.instance.created + case.policy.grace
+
+
+def _window_boundaries(case: Case) -> Iterable[datetime]:
+    """The last times before the backup window closes, and before it opens."""
+    if case.instance.backups.window_start is not None:
+        opened = last_opening(case.instance.backups.window_start, case.now)
+        yield opened + WINDOW - RESOLUTION
+        yield opened + DAY - RESOLUTION
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A finding, the state it leads to, and when it holds.
+
+    `changes_after` yields the times after which `holds` may change although the facts stay the same; a verdict is not
+    cached beyond them.
+    """
+
+    finding: Finding
+    state: Protection
+    holds: Callable[[Case], bool]
+    changes_after: Boundaries = _never
+
+
+def _age_rule(finding: Finding, state: Protection, threshold: Callable[[Policy], timedelta]) -> Rule:
+    """A rule about the age of the recovery point."""
+
+    def boundary(case: Case) -> Iterable[datetime]:
+        if case.history.recovery_point:
+            yield case.history.recovery_point + threshold(case.policy)
+
+    return Rule(finding, state, lambda case: case.older_than(threshold(case.policy)), boundary)
+
+
+def _backups_disabled(case: Case) -> bool:
+    return case.instance.backups.enabled is False and case.instance.can_have_backups
+
+
+def _never_succeeded(case: Case) -> bool:
+    waits = case.within_grace and case.policy.expected is not Expected.ALWAYS
+    return case.history.newest_success is None and not waits
+
+
+def _last_run_failed(case: Case) -> bool:
+    newest = case.history.of(BackupType.AUTOMATED).newest_completed
+    return newest is not None and newest.status is RunStatus.FAILED
+
+
+def _overdue(case: Case) -> bool:
+    return _reported_overdue(case) or _window_missed(case)
+
+
+def _reported_overdue(case: Case) -> bool:
+    newest = case.history.of(BackupType.AUTOMATED).newest
+    return newest is not None and newest.status is RunStatus.OVERDUE
+
+
+def _window_missed(case: Case) -> bool:
+    """Whether no automated run is in the 24 hours before the last window closed, by facts read after that."""
+    window_start = case.instance.backups.window_start
+    if window_start is None:
+        return False
+    closed = last_opening(window_start, min(case.now, case.read_at) - WINDOW) + WINDOW
+    existed = case.instance.created is None or case.instance.created <= closed - WINDOW
+    return existed and not any(run.scheduled < closed for run in case.history.automated_since(closed - DAY))
+
+
+def _stuck(case: Case) -> bool:
+    return any(case.now - run.effective_start > case.policy.max_duration for run in case.history.in_progress)
+
+
+def _duration_limits(case: Case) -> Iterable[datetime]:
+    return (run.effective_start + case.policy.max_duration for run in case.history.in_progress)
+
+
+def _slow(case: Case) -> bool:
+    newest = case.history.newest_success
+    duration = newest.duration if newest else None
+    return duration is not None and duration > case.policy.max_duration
+
+
+def _pitr_disabled(case: Case) -> bool:
+    return case.policy.require_pitr and not case.instance.backups.pitr_enabled
+
+
+def _retention_low(case: Case) -> bool:
+    required, configured = case.policy.min_retained, case.instance.backups.retained_backups
+    return required is not None and configured is not None and configured < required
+
+
+def _location_not_allowed(case: Case) -> bool:
+    allowed, newest = case.policy.allowed_locations, case.history.newest_success
+    return bool(allowed is not None and newest and newest.location and newest.location not in allowed)
+
+
+RULES = (  # the worst finding comes first
+    Rule(Finding.BACKUPS_DISABLED, Protection.UNPROTECTED, _backups_disabled),
+    Rule(Finding.NEVER_SUCCEEDED, Protection.UNPROTECTED, _never_succeeded, _end_of_grace),
+    _age_rule(Finding.STALE_CRITICAL, Protection.UNPROTECTED, lambda policy: policy.critical_age),
+    _age_rule(Finding.STALE, Protection.AT_RISK, lambda policy: policy.max_age),
+    Rule(Finding.LAST_RUN_FAILED, Protection.AT_RISK, _last_run_failed),
+    Rule(Finding.OVERDUE, Protection.AT_RISK, _overdue, _window_boundaries),
+    Rule(Finding.STUCK, Protection.AT_RISK, _stuck, _duration_limits),
+    Rule(Finding.SLOW, Protection.AT_RISK, _slow),
+    Rule(Finding.PITR_DISABLED, Protection.AT_RISK, _pitr_disabled),
+    Rule(Finding.RETENTION_LOW, Protection.AT_RISK, _retention_low),
+    Rule(Finding.LOCATION_NOT_ALLOWED, Protection.AT_RISK, _location_not_allowed),
+)
+
+
+def exemption(case: Case) -> Exemption | None:
+    """The first exemption that applies. Changes with time at the end of the grace only."""
+    instance = case.instance
+    if instance.state is InstanceState.PENDING_CREATE and case.policy.expected is not Expected.NEVER:
+        return Exemption.CREATING
+    if case.policy.expected is Expected.ALWAYS:
+        return None
+    if case.policy.expected is Expected.NEVER:
+        return Exemption.IGNORED
+    if by_type := _EXEMPT_TYPES.get(instance.type):
+        return by_type
+    if instance.activation is ActivationPolicy.NEVER:
+        return Exemption.STOPPED
+    if instance.state is InstanceState.SUSPENDED:
+        return Exemption.SUSPENDED
+    if instance.backups.tier in (BackupTier.ENHANCED, BackupTier.ADVANCED):
+        return Exemption.MANAGED_ELSEWHERE
+    if case.within_grace and not _has_conclusive_run(case):
+        return Exemption.NEW
+    return None
+
+
+_EXEMPT_TYPES = {
+    InstanceType.READ_REPLICA_INSTANCE: Exemption.READ_REPLICA,
+    InstanceType.READ_POOL_INSTANCE: Exemption.READ_POOL,
+    InstanceType.ON_PREMISES_INSTANCE: Exemption.EXTERNAL,
+    InstanceType.GREEN_INSTANCE: Exemption.GREEN,
+}
+
+
+def _has_conclusive_run(case: Case) -> bool:
+    """Whether there is a success, or a failed or overdue automated run.
+
+    A skipped run, or a failed run on demand, says nothing about a new instance: it still waits for its first backup.
+    """
+    return case.history.newest_success is not None or _last_run_failed(case) or _reported_overdue(case)
+
+
+OTHER_BOUNDARIES: tuple[Boundaries, ...] = (
+    _end_of_grace,  # of the exemption NEW
+    _window_boundaries,  # of the next due time
+)

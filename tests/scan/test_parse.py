@@ -1,0 +1,179 @@
+"""One API item in, one fact out; no item, however broken, is more than an UnreadableItemError."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.facts.model import BackupRun, BackupType, RunError, RunStatus
+from exporter.scan import parse
+from tests.support.builders import NOW
+from tests.support.strategies import RUN_ITEM, json_values, plausible
+
+LATEST = NOW + timedelta(days=1)
+
+
+def read(item: object) -> BackupRun:
+    return parse.backup_run(item, latest=LATEST).fact[1]
+
+
+def unreadable(item: object) -> tuple[str, ...]:
+    return parse.backup_run(item, latest=LATEST).unreadable
+
+
+def moment(day: int, hour: int, minute: int = 0, second: int = 0, microsecond: int = 0) -> datetime:
+    return datetime(2026, 11, day, hour, minute, second, microsecond, tzinfo=UTC)
+
+
+def test_a_whole_run_is_read_field_by_field() -> None:
+    assert parse.backup_run(RUN_ITEM, latest=LATEST) == parse.Parsed(
+        (
+            "pg-1",
+            BackupRun(
+                id="1795316400000",
+                type=BackupType.AUTOMATED,
+                status=RunStatus.FAILED,
+                scheduled=moment(22, 3),
+                window_start=moment(22, 3),
+                enqueued=moment(22, 3, 1, 0, 100000),
+                start=moment(22, 3, 1, 0, 140123),
+                end=moment(22, 3, 5, 0, 900000),
+                error=RunError("INTERNAL_ERROR", "it failed"),
+                location="us",
+                size_bytes=1048576,
+            ),
+        )
+    )
+
+
+def test_the_older_v1beta3_shape_is_an_automated_run_named_by_its_due_time() -> None:
+    old = {
+        "kind": "sql#backupRun",
+        "instance": "shop-prod:pg-1",
+        "backupConfiguration": "a1b2",
+        "dueTime": "2012-11-15T16:19:00.094Z",
+        "status": "SKIPPED",
+    }
+    name, run = parse.backup_run(old, latest=LATEST).fact
+    assert (name, run.type, run.status) == ("pg-1", BackupType.AUTOMATED, RunStatus.SKIPPED)
+    assert run.window_start == datetime(2012, 11, 15, 16, 19, 0, 94000, tzinfo=UTC)
+    assert run.id == "1352996340094"
+
+
+@pytest.mark.parametrize("word", ["PAUSED", "SQL_BACKUP_RUN_STATUS_UNSPECIFIED", "successful"])
+def test_a_status_that_is_not_known_is_unknown_and_readable(word: str) -> None:
+    item = RUN_ITEM | {"status": word, "type": "FINAL"}
+    assert (read(item).status, read(item).type) == (RunStatus.UNKNOWN, BackupType.UNKNOWN)
+    assert unreadable(item) == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("startTime", "yesterday"),
+        ("startTime", "2026-11-22"),
+        ("startTime", "2026-11-22T03:01:00"),
+        ("startTime", "2026-13-22T03:01:00Z"),
+        ("startTime", "0001-01-01T00:00:00Z"),
+        ("startTime", "9999-12-31T23:59:59Z"),
+        ("startTime", 1795316400),
+        ("maxChargeableBytes", "-1"),
+        ("maxChargeableBytes", "9" * 5000),
+        ("maxChargeableBytes", 2**63),
+        ("maxChargeableBytes", True),
+        ("maxChargeableBytes", 1.5),
+        ("location", 7),
+        ("location", "\ud800"),
+        ("status", 7),
+        ("status", None),
+        ("type", None),
+        ("error", "INTERNAL_ERROR"),
+    ],
+)
+def test_a_field_that_cannot_be_read_is_named_and_the_rest_is_kept(field: str, value: object) -> None:
+    item = RUN_ITEM | {field: value}
+    assert unreadable(item) == (field,)
+    assert read(item).id == "1795316400000"
+    assert read(item).end == moment(22, 3, 5, 0, 900000)
+
+
+def test_a_run_without_times_is_placed_by_its_id() -> None:
+    bare = {"id": "1795316400000", "instance": "pg-1", "status": "FAILED", "type": "AUTOMATED"}
+    assert read(bare).scheduled == moment(22, 3)
+    assert read(bare).window_start is None
+
+
+@pytest.mark.parametrize(
+    ("item", "says"),
+    [
+        (None, "not an object"),
+        ("text", "not an object"),
+        ([], "not an object"),
+        ({}, "instance"),
+        ({"instance": 3}, "instance"),
+        ({"instance": "pg-1"}, "windowStartTime"),
+        ({"instance": "pg-1", "id": "17", "status": "FAILED"}, "windowStartTime"),
+        ({"instance": "pg-1", "endTime": "2026-11-22T03:05:00Z"}, "windowStartTime"),
+    ],
+)
+def test_what_cannot_be_placed_is_refused(item: object, says: str) -> None:
+    with pytest.raises(parse.UnreadableItemError, match=says):
+        parse.backup_run(item, latest=LATEST)
+
+
+def test_an_instance_is_read_with_the_binary_log_for_mysql_and_point_in_time_recovery_for_others() -> None:
+    flags = {"binaryLogEnabled": True, "pointInTimeRecoveryEnabled": False, "startTime": "23:30", "enabled": True}
+
+    def pitr(version: str) -> bool | None:
+        item = {"name": "a", "databaseVersion": version, "settings": {"backupConfiguration": flags}}
+        return parse.instance(item, project="p", latest=LATEST).fact.backups.pitr_enabled
+
+    assert (pitr("MYSQL_8_4"), pitr("POSTGRES_16"), pitr("SQLSERVER_2022_WEB")) == (True, False, False)
+
+
+@pytest.mark.parametrize("start", ["24:00", "4:00", "04:60", "noon", 4, "٠٤:٠٠"])
+def test_an_odd_window_start_is_unknown_and_named(start: object) -> None:
+    item = {"name": "a", "settings": {"backupConfiguration": {"startTime": start}}}
+    parsed = parse.instance(item, project="p", latest=LATEST)
+    assert parsed.fact.backups.window_start is None
+    assert parsed.unreadable == ("settings.backupConfiguration.startTime",)
+
+
+def test_labels_that_are_not_text_are_named_and_the_others_kept() -> None:
+    item = {"name": "a", "settings": {"userLabels": {"team": "shop", "tier": 1}}}
+    parsed = parse.instance(item, project="p", latest=LATEST)
+    assert parsed.unreadable == ("settings.userLabels.tier",)
+    assert parsed.fact.user_labels == {"team": "shop", "tier": ""}
+
+
+@given(st.dictionaries(st.sampled_from([*RUN_ITEM, "dueTime"]), plausible) | json_values)
+def test_no_run_item_does_more_than_say_that_it_is_unreadable(item: Any) -> None:
+    try:
+        name, run = parse.backup_run(item, latest=LATEST).fact
+    except parse.UnreadableItemError:
+        return
+    assert name.encode()
+    assert parse.EARLIEST <= run.scheduled <= LATEST
+    assert json.dumps([run.id, run.location, run.size_bytes])
+
+
+@given(
+    st.fixed_dictionaries(
+        {"name": plausible},
+        optional={
+            "settings": plausible
+            | st.dictionaries(st.sampled_from(["userLabels", "backupConfiguration", "edition"]), plausible),
+            "createTime": plausible,
+            "databaseVersion": plausible,
+        },
+    )
+)
+def test_no_instance_item_does_more_than_say_that_it_is_unreadable(item: Any) -> None:
+    try:
+        fact = parse.instance(item, project="p", latest=LATEST).fact
+    except parse.UnreadableItemError:
+        return
+    assert str(fact.id).encode()

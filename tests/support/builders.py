@@ -1,0 +1,175 @@
+"""Facts and worlds for tests, with everything ordinary left out of sight."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from exporter.config import Config, Policy
+from exporter.facts.exporter_info import ExporterInfo
+from exporter.facts.history import history
+from exporter.facts.model import (
+    ActivationPolicy,
+    BackupRun,
+    BackupSettings,
+    BackupTier,
+    BackupType,
+    Instance,
+    InstanceId,
+    InstanceState,
+    InstanceType,
+    RunError,
+    RunStatus,
+)
+from exporter.metrics.code_labels import CodeLabels
+from exporter.scan.incremental import ScanOptions
+from exporter.scan.source import Page
+from exporter.simulator import SimulatedClock, World
+from exporter.simulator.api import Answer, Request, answer
+from exporter.simulator.worlds import Project
+from exporter.verdict.assess import Verdict, assess
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
+
+SETTINGS = BackupSettings(
+    enabled=True, window_start=4 * HOUR, tier=BackupTier.STANDARD, pitr_enabled=False, retained_backups=7
+)
+INSTANCE = Instance(
+    id=InstanceId("shop-prod", "orders"),
+    type=InstanceType.CLOUD_SQL_INSTANCE,
+    state=InstanceState.RUNNABLE,
+    activation=ActivationPolicy.ALWAYS,
+    created=NOW - 400 * DAY,
+    backups=SETTINGS,
+)
+EXPORTER_INFO = ExporterInfo(
+    version="1.2.3",
+    revision="abc",
+    python_version="3.11.0",
+    shard_index=0,
+    shard_total=1,
+    stale_after=HOUR,
+    requests_per_minute=300,
+    reload_successful=True,
+    last_successful_reload=NOW,
+    state_persistent=True,
+)
+
+
+def run(
+    status: RunStatus = RunStatus.SUCCESSFUL,
+    ago: timedelta = 8 * HOUR,
+    took: timedelta = 7 * MINUTE,
+    kind: BackupType = BackupType.AUTOMATED,
+    location: str | None = "eu",
+    code: str = "INTERNAL_ERROR",
+) -> BackupRun:
+    """A run that began exactly `ago` before NOW, when its window opened too."""
+    began = NOW - ago
+    bare = status in (RunStatus.SKIPPED, RunStatus.OVERDUE)
+    ended = status.completed and not bare
+    return BackupRun(
+        id=str(round(began.timestamp() * 1000)),
+        type=kind,
+        status=status,
+        scheduled=began,
+        window_start=began,
+        enqueued=None if bare else began,
+        start=None if bare or status is RunStatus.ENQUEUED else began,
+        end=began + took if ended else None,
+        error=RunError(code, "it failed", code) if status is RunStatus.FAILED else None,
+        location=location,
+        size_bytes=2**30 if status is RunStatus.SUCCESSFUL else None,
+    )
+
+
+def verdict(
+    *runs: BackupRun, instance: Instance = INSTANCE, policy: Policy | None = None, now: datetime = NOW
+) -> Verdict:
+    """The verdict on an instance with these runs."""
+    return assess(instance, history(runs), policy or Policy(), now)
+
+
+NEWEST = 5  # so that a page of the newest runs is short
+
+
+class WorldSource:
+    """A Source that asks a simulated world without a network."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.requests: list[str] = []
+
+    def instances(self, project: str) -> Iterator[Page]:
+        """As the API lists them."""
+        yield from self._pages(f"/v1/projects/{project}/instances", 1000)
+
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        """As the API lists them."""
+        yield from self._pages(f"/v1/projects/{project}/instances/{instance}/backupRuns", NEWEST if newest else 1000)
+
+    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+        """As the API shows it."""
+        reply = self._answer(f"/v1/projects/{project}/instances/{instance}/backupRuns/{run_id}", {})
+        return None if reply.status == 404 else reply.body
+
+    def projects(self, query: str) -> Iterator[str]:
+        """Every project of the world."""
+        assert query
+        yield from self.world.projects
+
+    def _pages(self, path: str, size: int) -> Iterator[Page]:
+        query = {"maxResults": str(size)}
+        while True:
+            body = self._answer(path, query).body
+            items = body.get("items", [])
+            assert isinstance(items, list)
+            yield Page(items)
+            if "nextPageToken" not in body:
+                return
+            query["pageToken"] = str(body["nextPageToken"])
+
+    def _answer(self, path: str, query: dict[str, str]) -> Answer:
+        self.requests.append(path)
+        return answer(Request(self.world, path, query))
+
+
+def world(projects: dict[str, Project], speed: float = 0) -> World:
+    """A world that begins at NOW and stands still, unless a speed is given."""
+    return World(projects, SimulatedClock(NOW, speed))
+
+
+def config(
+    endpoint: str = "http://127.0.0.1:1/", projects: tuple[str, ...] = ("museum",), **sections: object
+) -> Config:
+    """A configuration for simulated projects."""
+    return Config.model_validate(
+        {
+            "cloudsql": {"endpoint": endpoint, "credentials": "anonymous", "requests_per_minute": 60_000},
+            "targets": [{"project": project} for project in projects],
+            "state": {"path": None},
+            **sections,
+        }
+    )
+
+
+def scan_options(
+    unreadable: Callable[[str, str], None] = lambda _kind, _field: None,
+    selects: Callable[[Instance], bool] = lambda _instance: True,
+) -> ScanOptions:
+    """Read everything, in full every six hours."""
+    return ScanOptions(selects, CodeLabels().label, unreadable, 6 * HOUR)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether a condition comes to hold in time; looks again and again."""
+
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return condition()

@@ -1,0 +1,98 @@
+"""The verdict on every scenario of the simulator. What each run metric shows is in golden/scenarios/."""
+
+from datetime import timedelta
+
+import pytest
+
+from exporter.facts.model import BackupType
+from exporter.simulator.scenarios import SCENARIOS
+from exporter.simulator.worlds import Project, World
+from exporter.verdict.assess import Verdict
+from exporter.verdict.rules import Exemption, Finding, Protection
+from tests.support.builders import NOW, world
+from tests.support.expositions import seen
+
+F = Finding
+PROTECTED, EXEMPT = Protection.PROTECTED, Protection.EXEMPT
+AT_RISK, UNPROTECTED = Protection.AT_RISK, Protection.UNPROTECTED
+
+VERDICTS: dict[str, tuple[Protection, tuple[Finding, ...], Exemption | None]] = {
+    "healthy": (PROTECTED, (), None),
+    "idle": (PROTECTED, (), None),
+    "failing": (UNPROTECTED, (F.STALE_CRITICAL, F.STALE, F.LAST_RUN_FAILED), None),
+    "failing-uncoded": (AT_RISK, (F.STALE, F.LAST_RUN_FAILED), None),
+    "flapping": (PROTECTED, (), None),
+    "retried": (PROTECTED, (), None),
+    "overdue": (AT_RISK, (F.OVERDUE,), None),
+    "missed": (AT_RISK, (F.OVERDUE,), None),
+    "running": (PROTECTED, (), None),
+    "running-after-failure": (AT_RISK, (F.STALE, F.LAST_RUN_FAILED), None),
+    "stuck": (AT_RISK, (F.STALE, F.STUCK), None),
+    "slow": (AT_RISK, (F.SLOW,), None),
+    "stale": (AT_RISK, (F.STALE, F.OVERDUE), None),
+    "abandoned": (UNPROTECTED, (F.STALE_CRITICAL, F.STALE, F.OVERDUE), None),
+    "never": (UNPROTECTED, (F.NEVER_SUCCEEDED, F.OVERDUE), None),
+    "brand-new": (EXEMPT, (), Exemption.NEW),
+    "disabled": (UNPROTECTED, (F.BACKUPS_DISABLED, F.STALE_CRITICAL, F.STALE, F.OVERDUE), None),
+    "on-demand-only": (UNPROTECTED, (F.BACKUPS_DISABLED, F.OVERDUE), None),
+    "deleted": (UNPROTECTED, (F.STALE_CRITICAL, F.STALE), None),
+    "stopped": (EXEMPT, (), Exemption.STOPPED),
+    "suspended": (EXEMPT, (), Exemption.SUSPENDED),
+    "creating": (EXEMPT, (), Exemption.CREATING),
+    "replica": (EXEMPT, (), Exemption.READ_REPLICA),
+    "read-pool": (EXEMPT, (), Exemption.READ_POOL),
+    "external": (EXEMPT, (), Exemption.EXTERNAL),
+    "green": (EXEMPT, (), Exemption.GREEN),
+    "enhanced": (EXEMPT, (), Exemption.MANAGED_ELSEWHERE),
+    "high-availability": (PROTECTED, (), None),
+}
+
+
+def of(name: str) -> World:
+    return world({"museum": Project({name: SCENARIOS[name]})})
+
+
+def only(museum: World) -> Verdict:
+    (verdict,) = seen(museum).verdicts
+    return verdict
+
+
+def test_every_scenario_has_its_verdict_stated() -> None:
+    assert VERDICTS.keys() == SCENARIOS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_the_verdict_on_a_scenario(name: str) -> None:
+    verdict = only(of(name))
+    assert (verdict.state, verdict.findings, verdict.exemption) == VERDICTS[name]
+
+
+def test_flapping_fails_the_next_night_and_recovers_the_night_after() -> None:
+    museum = of("flapping")
+    states = []
+    for _day in range(4):
+        verdict = only(museum)
+        states.append((F.LAST_RUN_FAILED in verdict.findings, verdict.state))
+        museum.clock.advance(timedelta(days=1))  # type: ignore[attr-defined] # the clock of `world` is a simulated one
+    assert states == [(False, PROTECTED), (True, AT_RISK), (False, PROTECTED), (False, PROTECTED)]
+
+
+def test_a_retried_window_is_one_run_that_fails_and_then_succeeds() -> None:
+    museum = of("retried")
+    told = []
+    for minutes in (16 * 60 + 10, 4, 2, 3, 70, 2, 7):  # from 04:10 to 05:48 of the next window
+        museum.clock.advance(timedelta(minutes=minutes))  # type: ignore[attr-defined] # as above
+        newest = only(museum).history.of(BackupType.AUTOMATED).newest
+        assert newest
+        told.append((newest.id, newest.status.value))
+    first = str(round(NOW.replace(hour=4).timestamp() * 1000))
+    second = str(round(NOW.replace(day=24, hour=4).timestamp() * 1000))
+    assert told == [
+        (first, "SUCCESSFUL"),
+        (second, "RUNNING"),
+        (second, "FAILED"),
+        (second, "FAILED"),
+        (second, "FAILED"),
+        (second, "RUNNING"),
+        (second, "SUCCESSFUL"),
+    ]
