@@ -2,18 +2,18 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
-help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 8
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
-demo: ## the exporter on a simulated Cloud SQL; try SPEED=1440 for a day in a minute
+demo: ## run the exporter against a simulated Cloud SQL API; SPEED=1440 simulates a day per minute
 	@scripts/setup runtime
 	@$(BIN)/cloudsql-backup-exporter demo --speed=$(or $(SPEED),1) $(ARGS)
 
-test: check ## every check and every test
+test: check ## run all checks and tests
 	@echo "== pytest"
 	@$(BIN)/pytest -q
 
-check: ## style, types and import rules
+check: ## check style, types and import rules
 	@scripts/setup dev
 	@echo "== ruff"
 	@$(BIN)/ruff check .
@@ -23,25 +23,25 @@ check: ## style, types and import rules
 	@echo "== import rules"
 	@PYTHONPATH=. $(BIN)/lint-imports
 
-bench: ## how fast and how small, beside its peers; try SIZES=100,1000,10000,50000
+bench: ## run benchmarks against other exporters; SIZES=100,1000,10000,50000 sets the fleet sizes
 	@scripts/setup dev
 	@$(BIN)/python -m benchmarks --sizes=$(or $(SIZES),100,1000,10000) $(ARGS)
 
-dashboards: ## write the files of grafana/ anew from grafana/source/
+dashboards: ## generate the dashboards in grafana/ from grafana/source/
 	@scripts/setup dev
 	@$(BIN)/python -m grafana.source
 
-history: ## days of a simulated world as data for a Prometheus; try WORLD=fleet:1000:12 DAYS=8
+history: ## write days of a simulated world as Prometheus data; for example WORLD=fleet:1000:12 DAYS=8
 	@scripts/setup dev
 	@$(BIN)/python -m scripts.history --world=$(or $(WORLD),demo) --days=$(or $(DAYS),8) build/history
 
-docs: ## write docs/metrics.md anew from the catalogue
+docs: ## generate docs/metrics.md from the catalogue
 	@scripts/setup dev
 	@$(BIN)/python scripts/metrics_docs.py
 
-golden: ## write the golden files anew; read the difference before you commit it
+golden: ## update the golden files; review the diff before committing it
 	@scripts/setup dev
 	@GOLDEN=write $(BIN)/pytest -q tests/metrics/test_golden.py
 
-clean: ## remove what setup and tests made
+clean: ## remove files created by setup and tests
 	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build *.egg-info
