@@ -188,7 +188,7 @@ def test_each_trouble_is_told_once_and_so_is_its_end(chain: Chain) -> None:
     }
     assert failed["annotations"] == {
         "summary": "The last automated backup failed.",
-        "description": "The last automated backup of shop-prod:orders failed. Failures in a row: 1.",
+        "description": "The last automated backup of shop-prod:orders failed. Consecutive failures: 1.",
         "runbook_url": "https://runbooks.example.com/cloudsql-backup/CloudSQLBackupLastRunFailed.md",
         "dashboard_url": "https://grafana.example.com/d/cloudsql-backup-instance?var-project=shop-prod&var-instance=orders",
     }
