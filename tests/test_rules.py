@@ -121,7 +121,7 @@ def condition_terms(expression: str) -> list[str]:
     """Return the distinct terms of an alert expression in order, in the words of a runbook: "more than `0.75`"."""
     for rule in rules():
         if constant := re.fullmatch(r"vector\((.+)\)", rule["expr"]):
-            expression = expression.replace(rule.get("record", ""), constant[1])
+            expression = expression.replace(rule["record"], constant[1])
     found = re.findall(rf"(?:([<>]=?)\s*)?(?<![A-Za-z\d.])({TERM})\b", NOT_A_TERM.sub("", expression))
     return list(dict.fromkeys(f"{COMPARISON_WORDS[operator]}`{term}`" for operator, term in found))
 
