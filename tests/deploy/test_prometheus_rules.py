@@ -1,4 +1,4 @@
-"""The rules that ship: valid, about metrics that exist, each with a page that says what to do, and each tried."""
+"""Shipped Prometheus rules: valid, consistent with the exported metrics and the runbooks, and unit-tested."""
 
 import re
 import subprocess
@@ -16,67 +16,67 @@ from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.verdict.evaluate import Evaluation, evaluate
 from exporter.verdict.rules import Exemption, Finding
-from tests.support.builders import EXPORTER_INFO, HOUR, NOW, WorldSource, config, scan_options
+from tests.support.builders import EXPORTER_INFO, HOUR, NOW, WorldSource, config
 from tests.support.expositions import families
-from tests.support.promql import RULES, compares, known, rules, unknown
+from tests.support.promql import RULES, has_comparison, known, rules, unknown
 
 ROOT = RULES.parent.parent.parent
 ALERTMANAGER = ROOT / "deploy" / "alertmanager" / "alertmanager.yml"
 RUNBOOKS = ROOT / "docs" / "runbooks"
-STORIES = sorted((RULES.parent / "tests").glob("*.yml"))
+UNIT_TESTS = sorted((RULES.parent / "tests").glob("*.yml"))
 ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
 SERIES = known()
 
 
-def ran(*command: str | Path) -> str:
-    """What a program said; it is to succeed."""
-    ended = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)  # noqa: S603 (fixed names)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout + ended.stderr
+def run_ok(*command: str | Path) -> str:
+    """Run a program that must succeed; return its output."""
+    process = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)  # noqa: S603 (fixed names)
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout + process.stderr
 
 
-def test_prometheus_takes_the_rules() -> None:
-    assert "SUCCESS" in ran("promtool", "check", "rules", RULES)
-    ran("promtool", "check", "config", "--syntax-only", RULES.parent / "prometheus.yml")
+def test_promtool_accepts_the_rules_and_the_prometheus_configuration() -> None:
+    assert "SUCCESS" in run_ok("promtool", "check", "rules", RULES)
+    run_ok("promtool", "check", "config", "--syntax-only", RULES.parent / "prometheus.yml")
 
 
-@pytest.mark.parametrize("stories", STORIES, ids=lambda path: path.stem)
-def test_the_stories_of_the_rules_come_true(stories: Path) -> None:
-    assert "SUCCESS" in ran("promtool", "test", "rules", stories)
+@pytest.mark.parametrize("file", UNIT_TESTS, ids=lambda path: path.stem)
+def test_unit_tests_of_the_rules_pass(file: Path) -> None:
+    assert "SUCCESS" in run_ok("promtool", "test", "rules", file)
 
 
-def test_every_alert_is_seen_firing_not_firing_yet_and_resolved() -> None:
-    fires: dict[str, list[bool]] = {name: [] for name in ALERTS}
-    for file in STORIES:
-        for story in yaml.safe_load(file.read_text())["tests"]:
-            for check in story["alert_rule_test"]:
-                fires[check["alertname"]].append(bool(check["exp_alerts"]))
-    for name, seen in fires.items():
-        first = seen.index(True) if True in seen else -1
+def test_unit_tests_cover_each_alert_before_during_and_after_firing() -> None:
+    expected_firing: dict[str, list[bool]] = {name: [] for name in ALERTS}
+    for file in UNIT_TESTS:
+        for unit_test in yaml.safe_load(file.read_text())["tests"]:
+            for check in unit_test["alert_rule_test"]:
+                expected_firing[check["alertname"]].append(bool(check["exp_alerts"]))
+    for name, firing in expected_firing.items():
+        first = firing.index(True) if True in firing else -1
         assert first > 0, f"{name}: no check before it fires"
-        assert False in seen[first:], f"{name}: not seen resolved"
+        assert False in firing[first:], f"{name}: no check after it resolves"
 
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.get("alert") or rule["record"])
-def test_a_rule_is_about_series_that_exist(rule: dict[str, Any]) -> None:
+def test_rules_use_existing_series_and_labels(rule: dict[str, Any]) -> None:
     assert unknown(rule["expr"], SERIES) == []
     if "record" in rule:
         assert re.fullmatch(r"[a-z_]+:[a-z_]+:[a-z0-9_]+", rule["record"])
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_what_people_need(name: str) -> None:
+def test_alerts_have_the_required_labels_and_annotations(name: str) -> None:
     rule = ALERTS[name]
-    notes, labels = rule["annotations"], rule["labels"]
+    annotations, labels = rule["annotations"], rule["labels"]
     assert re.fullmatch(r"CloudSQLBackup[A-Z]\w+", name)
-    assert compares(rule["expr"])
+    assert has_comparison(rule["expr"])
     assert labels["severity"] in ("critical", "warning", "info")
-    assert notes.keys() == {"summary", "description", "runbook_url", "dashboard_url"}
-    assert "{{" not in notes["summary"]
-    assert notes["runbook_url"].endswith(f"/{name}.md")
-    used = set(re.findall(r"\$labels\.(\w+)", str(notes) + str(labels)))
+    assert annotations.keys() == {"summary", "description", "runbook_url", "dashboard_url"}
+    assert "{{" not in annotations["summary"]
+    assert annotations["runbook_url"].endswith(f"/{name}.md")
+    used = set(re.findall(r"\$labels\.(\w+)", str(annotations) + str(labels)))
     assert used <= set.union(*SERIES.values()) | {"label_team"}
-    assert not re.search(r"\$value", str(labels)), "a value in a label makes a new alert at every change"
+    assert not re.search(r"\$value", str(labels)), "a value in a label creates a new alert on every change"
 
 
 def test_each_finding_has_an_alert() -> None:
@@ -84,7 +84,7 @@ def test_each_finding_has_an_alert() -> None:
     assert [finding for finding in Finding if f'finding="{finding}"' not in text] == []
 
 
-def test_rules_and_runbooks_are_one_to_one() -> None:
+def test_each_alert_has_a_runbook_with_the_standard_sections() -> None:
     pages = {page.stem: page.read_text() for page in RUNBOOKS.glob("CloudSQLBackup*.md")}
     assert pages.keys() == ALERTS.keys()
     for name, text in pages.items():
@@ -97,15 +97,59 @@ def test_rules_and_runbooks_are_one_to_one() -> None:
         ]
 
 
+def test_index_and_runbooks_state_the_severity_of_each_alert() -> None:
+    severities = {name: rule["labels"]["severity"] for name, rule in ALERTS.items()}
+    rows = re.findall(r"^\| \[(\w+)\]\(\w+\.md\) \| (\w+) \|", (RUNBOOKS / "README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(severities.items())
+    for name, severity in severities.items():
+        assert f"## Impact\n\n{severity.capitalize()}" in (RUNBOOKS / f"{name}.md").read_text()
+
+
+# The terms of a condition are findings, thresholds and durations. Other numbers are none: the values 0 and 1 of a flag,
+# `1 -` for the complement of a ratio, `* 0` for a series of zeros.
+TERM = rf"(?:{'|'.join(Finding)}|\d+(?:\.\d+)?[smhdw]?)"
+NOT_A_TERM = re.compile(r"== [01]\b|\b1 - |\* 0\b(?!\.)|\b(?:on|group_left) \([^)]*\)\s*")
+COMPARISON_WORDS = {"": "", "<": "less than ", "<=": "at most ", ">": "more than ", ">=": "at least "}
+FIRES_WHEN = re.compile(
+    r"\*\*Fires when\*\* (?P<condition>.+?), for `(?P<pending>\w+)`\."
+    r"(?: \*\*Keeps firing\*\* for `(?P<keep>\w+)` afterwards\.)?"
+)
+
+
+def condition_terms(expression: str) -> list[str]:
+    """Return the distinct terms of an alert expression in order, in the words of a runbook: "more than `0.75`"."""
+    for rule in rules():
+        if constant := re.fullmatch(r"vector\((.+)\)", rule["expr"]):
+            expression = expression.replace(rule["record"], constant[1])
+    found = re.findall(rf"(?:([<>]=?)\s*)?(?<![A-Za-z\d.])({TERM})\b", NOT_A_TERM.sub("", expression))
+    return list(dict.fromkeys(f"{COMPARISON_WORDS[operator]}`{term}`" for operator, term in found))
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_runbook_states_the_condition_and_durations_of_its_alert(name: str) -> None:
+    rule = ALERTS[name]
+    text = " ".join((RUNBOOKS / f"{name}.md").read_text().split())
+    (stated,) = FIRES_WHEN.finditer(text)
+    comparisons = "|".join(filter(None, COMPARISON_WORDS.values()))
+    assert re.findall(rf"(?:{comparisons})?`{TERM}`", stated["condition"]) == condition_terms(rule["expr"])
+    assert (stated["pending"], stated["keep"]) == (rule["for"], rule.get("keep_firing_for"))
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_description_states_only_durations_of_its_alert_expression(name: str) -> None:
+    stated = re.findall(r"\b\d+[smhdw]\b", ALERTS[name]["annotations"]["description"])
+    assert {f"`{duration}`" for duration in stated} <= set(condition_terms(ALERTS[name]["expr"]))
+
+
 @pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("*.md")), ids=lambda path: path.stem)
-def test_queries_to_paste_are_about_series_that_exist(page: Path) -> None:
+def test_runbook_queries_use_existing_series_and_labels(page: Path) -> None:
     for block in re.findall(r"```promql\n(.*?)```", page.read_text(), re.DOTALL):
         for query in re.split(r"\n\n|\n(?=[A-Za-z\d(])", re.sub(r"#.*", "", block).strip()):
             assert unknown(query, SERIES) == [], query
 
 
-def test_alertmanager_takes_its_configuration() -> None:
-    assert "SUCCESS" in ran("amtool", "check-config", ALERTMANAGER)
+def test_amtool_accepts_the_alertmanager_configuration() -> None:
+    assert "SUCCESS" in run_ok("amtool", "check-config", ALERTMANAGER)
 
 
 @pytest.mark.parametrize(
@@ -118,41 +162,41 @@ def test_alertmanager_takes_its_configuration() -> None:
         ("severity=info", "archive"),
     ],
 )
-def test_alerts_go_to_who_must_act(labels: str, receivers: str) -> None:
-    ran(
+def test_alerts_are_routed_by_severity_and_team(labels: str, receivers: str) -> None:
+    run_ok(
         *("amtool", "config", "routes", "test", f"--config.file={ALERTMANAGER}"),
         *(f"--verify.receivers={receivers}", *labels.split()),
     )
 
 
-def month(instances: tuple[str, ...], tmp_path: Path) -> str:
-    """What of `ALERTS` is firing in a simulated month of these scenarios, as promtool sees it."""
+def alerts_of_a_month(instances: tuple[str, ...], tmp_path: Path) -> str:
+    """Return promtool's report of the alerts that fire in a simulated month of these scenarios; empty if none do."""
     world = World({"shop-prod": Project({name: SCENARIOS[name] for name in instances})}, SimulatedClock(NOW, 0))
-    named = {name for rule in rules() for name in re.findall(r"cloudsql_backup_\w+", rule["expr"])}
+    used_names = {name for rule in rules() for name in re.findall(r"cloudsql_backup_\w+", rule["expr"])}
     values: dict[str, list[str]] = {}
     status = ProjectStatus("shop-prod")
-    settled = config(policies=[{"match": {"instance": "abandoned"}, "expected": "never"}])
-    kept: Evaluation | None = None
+    settings = config(policies=[{"match": {"instance": "abandoned"}, "expected": "never"}])
+    evaluation: Evaluation | None = None
     for step in range(STEPS):
-        told = scan(WorldSource(world), "shop-prod", world.clock(), scan_options(), status.scan)
-        status = status.succeeded(told, timedelta())
-        kept = evaluate(Snapshot().with_project(status), settled, EXPORTER_INFO, world.clock(), kept)
-        for family in families(kept):
-            for sample in family.samples if sample_wanted(family.name, named) else ():
+        project_scan = scan(WorldSource(world), "shop-prod", world.clock(), scan_options(), status.scan)
+        status = status.succeeded(project_scan, timedelta())
+        evaluation = evaluate(Snapshot().with_project(status), settings, EXPORTER_INFO, world.clock(), evaluation)
+        for family in families(evaluation):
+            for sample in family.samples if is_used(family.name, used_names) else ():
                 series = sample.name + "".join(sorted(f',{k}="{v}"' for k, v in sample.labels.items())).join("{}")
                 series = series.replace("{,", "{")
                 values.setdefault(series, ["_"] * step).append(f"{sample.value:g}")
-        for told_before in values.values():
-            told_before.extend(["stale"] * (step + 1 - len(told_before)))
+        for samples in values.values():
+            samples.extend(["stale"] * (step + 1 - len(samples)))
         assert isinstance(world.clock, SimulatedClock)
         world.clock.advance(EVERY * HOUR)
-    story = {
+    unit_test = {
         "rule_files": [str(RULES)],
         "evaluation_interval": f"{EVERY}h",
         "tests": [
             {
                 "interval": f"{EVERY}h",
-                "input_series": [{"series": name, "values": " ".join(told)} for name, told in values.items()],
+                "input_series": [{"series": name, "values": " ".join(samples)} for name, samples in values.items()],
                 "promql_expr_test": [
                     {
                         "expr": f"count by (alertname) (count_over_time({FIRING}[{STEPS * EVERY}h]))",
@@ -164,9 +208,9 @@ def month(instances: tuple[str, ...], tmp_path: Path) -> str:
         ],
     }
     file = tmp_path / "month.yml"
-    file.write_text(yaml.safe_dump(story, width=10**9))
-    ended = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    return "" if ended.returncode == 0 else ended.stdout + ended.stderr
+    file.write_text(yaml.safe_dump(unit_test, width=10**9))
+    process = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    return "" if process.returncode == 0 else process.stdout + process.stderr
 
 
 EVERY = 3  # hours
@@ -174,8 +218,8 @@ FIRING = 'ALERTS{alertstate="firing"}'
 STEPS = 30 * 24 // EVERY
 
 
-def sample_wanted(name: str, named: set[str]) -> bool:
-    return name in named or f"{name}_total" in named
+def is_used(family: str, used_names: set[str]) -> bool:
+    return family in used_names or f"{family}_total" in used_names
 
 
 EXEMPT = {
@@ -188,17 +232,17 @@ EXEMPT = {
     "creating": "creating",
     "brand-new": "new",
     "enhanced": "managed_elsewhere",
-    "abandoned": "ignored",  # by its policy
+    "abandoned": "ignored",  # set by the policy
 }
 
 
-def test_every_exemption_is_among_the_instances_of_the_month() -> None:
+def test_simulated_month_covers_every_exemption() -> None:
     assert sorted(EXEMPT.values()) == sorted(Exemption)
 
 
-def test_a_fleet_of_healthy_and_exempt_instances_fires_nothing_for_a_month(tmp_path: Path) -> None:
-    assert month(("healthy", "idle", "high-availability", "running", *EXEMPT), tmp_path) == ""
+def test_no_alert_fires_in_a_month_of_healthy_and_exempt_instances(tmp_path: Path) -> None:
+    assert alerts_of_a_month(("healthy", "idle", "high-availability", "running", *EXEMPT), tmp_path) == ""
 
 
-def test_a_month_in_which_backups_fail_on_every_third_day_is_not_silent(tmp_path: Path) -> None:
-    assert "CloudSQLBackupLastRunFailed" in month(("healthy", "flapping"), tmp_path)
+def test_alert_fires_in_a_month_with_failing_backups(tmp_path: Path) -> None:
+    assert "CloudSQLBackupLastRunFailed" in alerts_of_a_month(("healthy", "flapping"), tmp_path)

@@ -1,6 +1,6 @@
-"""The whole chain with the real programs: simulated API, exporter, Prometheus, Alertmanager, and who is told.
+"""End-to-end test with the real programs: simulated API, exporter, Prometheus, Alertmanager, webhook receiver.
 
-Rules and inhibition are those that ship; only their waiting times are shortened, since here a day takes seconds.
+Rules and inhibition are the shipped ones; only their durations are shortened, because a day takes seconds here.
 """
 
 import contextlib
@@ -28,32 +28,32 @@ from tests.support.promql import with_short_waits
 from tests.support.testbed import TestBed
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-SETTLED = 3  # seconds in which everything that would be told is told
-Told = tuple[str, str, str]  # status, alert, instance or project
+SETTLE_SECONDS = 3  # time within which every pending notification arrives
+AlertEvent = tuple[str, str, str]  # status, alert name without prefix, instance or project
 
 
 def _orders(window: int) -> Run:
-    """Fails once, and succeeds from the next day on."""
+    """A backup that fails once and succeeds from the next day on."""
     return failing("DISK_SNAPSHOT_FAILED") if window == 1 else HEALTHY
 
 
 def _stock(window: int) -> Run:
-    """Passes one window by without a trace, two days later."""
+    """A backup whose window is missed once, without any run."""
     return MISSED if window == 4 else HEALTHY
 
 
-# Many that are well, so that one in trouble does not endanger the objective too.
-WELL = {f"well-{number}": SCENARIOS["healthy"] for number in range(24)}
+# Enough healthy instances that a single failing one does not trigger CloudSQLBackupErrorBudgetBurn as well.
+HEALTHY_INSTANCES = {f"healthy-{number}": SCENARIOS["healthy"] for number in range(24)}
 PROJECTS = {
     "shop-prod": Project({"orders": replace(SCENARIOS["healthy"], windows=_orders), "replica": SCENARIOS["replica"]}),
     "warehouse-prod": Project(
-        {"stock": replace(SCENARIOS["healthy"], windows=_stock), "idle": SCENARIOS["idle"], **WELL}
+        {"stock": replace(SCENARIOS["healthy"], windows=_stock), "idle": SCENARIOS["idle"], **HEALTHY_INSTANCES}
     ),
 }
 
 
 class Receiver:
-    """A webhook that remembers what it was told."""
+    """A webhook receiver that stores notifications."""
 
     def __init__(self) -> None:
         self.notifications: list[dict[str, Any]] = []
@@ -65,7 +65,7 @@ class Receiver:
                 self.send_response(200)
                 self.end_headers()
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name the base class gives it)
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name in the base class)
                 pass
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
@@ -76,22 +76,22 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def told(self) -> list[Told]:
-        """Every alert of every notification, in order."""
+    def events(self) -> list[AlertEvent]:
+        """Return every alert of every notification, in order of arrival."""
         return [
-            (alert["status"], alert["labels"]["alertname"].removeprefix("CloudSQLBackup"), _about(alert["labels"]))
+            (alert["status"], alert["labels"]["alertname"].removeprefix("CloudSQLBackup"), _subject(alert["labels"]))
             for notification in self.notifications
             for alert in notification["alerts"]
         ]
 
 
-def _about(labels: dict[str, str]) -> str:
+def _subject(labels: dict[str, str]) -> str:
     return labels.get("instance_id") or labels.get("project", "")
 
 
 @contextlib.contextmanager
 def alertmanager(receiver: str, folder: Path) -> Iterator[str]:
-    """Debian's Alertmanager with the inhibition that ships; its address."""
+    """Run Debian's Alertmanager with the shipped inhibition rules; yield its address."""
     shipped = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())
     config = {
         "route": {
@@ -124,7 +124,7 @@ def alertmanager(receiver: str, folder: Path) -> Iterator[str]:
 
 
 class Chain:
-    """Everything in its place, and the exporter running."""
+    """The running exporter and the receiver at the end of its notifications."""
 
     def __init__(self, stage: TestBed, receiver: Receiver) -> None:
         self.stage, self.receiver = stage, receiver
@@ -132,32 +132,32 @@ class Chain:
         assert stage.caught_up()
 
     def pass_time(self, span: timedelta) -> None:
-        """Let time go on, no faster than the exporter polls and Prometheus looks."""
+        """Advance the clock, no faster than the exporter polls and Prometheus scrapes."""
         until = self.stage.clock() + span
         while self.stage.clock() < until:
             assert eventually(self.stage.move)
         assert self.stage.caught_up()
 
-    def news(self, expected: list[Told]) -> list[dict[str, Any]]:
-        """The alerts that were told of since the last time: those expected, once, and no other."""
-        eventually(lambda: len(self.receiver.told()) >= len(expected), seconds=30)
-        time.sleep(SETTLED)
-        told = self.receiver.told()
+    def expect_notifications(self, expected: list[AlertEvent]) -> list[dict[str, Any]]:
+        """Return the alerts received since the last call; they must be the expected ones, once each, and no others."""
+        eventually(lambda: len(self.receiver.events()) >= len(expected), seconds=30)
+        time.sleep(SETTLE_SECONDS)
+        events = self.receiver.events()
         alerts = [alert for notification in self.receiver.notifications for alert in notification["alerts"]]
         self.receiver.notifications.clear()
-        assert told == expected
+        assert events == expected
         return alerts
 
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
-    # Time may run ahead of polls, but not so far that facts are old; one missed day is no more than that.
-    patient = {"interval": "40ms", "stale_after": "4h"}
-    stage = TestBed(tmp_path, PROJECTS, poll=patient, policies=[{"max_age": "60h", "critical_age": "90h"}])
+    # stale_after tolerates a clock that runs ahead of polls; the age limits tolerate one missed day.
+    poll = {"interval": "40ms", "stale_after": "4h"}
+    stage = TestBed(tmp_path, PROJECTS, poll=poll, policies=[{"max_age": "60h", "critical_age": "90h"}])
     receiver = Receiver()
     rules = tmp_path / "cloudsql-backup.rules.yml"
     rules.write_text(with_short_waits((DEPLOY / "prometheus" / rules.name).read_text()))
-    started = Chain(stage, receiver)
+    running_chain = Chain(stage, receiver)
     with (
         alertmanager(receiver.url, tmp_path) as address,
         prometheus(
@@ -167,17 +167,17 @@ def chain(tmp_path: Path) -> Iterator[Chain]:
             alerting={"alertmanagers": [{"static_configs": [{"targets": [address]}]}]},
         ),
     ):
-        yield started
+        yield running_chain
     stage.close()
     receiver.close()
 
 
-def test_each_trouble_is_told_once_and_so_is_its_end(chain: Chain) -> None:
+def test_each_alert_notifies_once_on_firing_and_once_on_resolving(chain: Chain) -> None:
     stage = chain.stage
-    chain.news([])  # a healthy fleet with a replica and an idle instance
+    chain.expect_notifications([])  # a healthy fleet, including a replica and an idle instance
 
-    chain.pass_time(17 * HOUR)  # the next window opened an hour ago: the backup failed
-    (failed,) = chain.news([("firing", "LastRunFailed", "orders")])
+    chain.pass_time(17 * HOUR)  # an hour after the start of the next window: the backup has failed
+    (failed,) = chain.expect_notifications([("firing", "LastRunFailed", "orders")])
     assert failed["labels"] == {
         "alertname": "CloudSQLBackupLastRunFailed",
         "project": "shop-prod",
@@ -188,26 +188,26 @@ def test_each_trouble_is_told_once_and_so_is_its_end(chain: Chain) -> None:
     }
     assert failed["annotations"] == {
         "summary": "The last automated backup failed.",
-        "description": "The last automated backup of shop-prod:orders failed. Failures in a row: 1.",
+        "description": "The last automated backup of shop-prod:orders failed. Consecutive failures: 1.",
         "runbook_url": "https://runbooks.example.com/cloudsql-backup/CloudSQLBackupLastRunFailed.md",
         "dashboard_url": "https://grafana.example.com/d/cloudsql-backup-instance?var-project=shop-prod&var-instance=orders",
     }
     chain.pass_time(24 * HOUR)
-    chain.news([("resolved", "LastRunFailed", "orders")])
+    chain.expect_notifications([("resolved", "LastRunFailed", "orders")])
 
-    chain.pass_time(51 * HOUR)  # a window has just closed without a trace
-    chain.news([("firing", "Overdue", "stock")])
+    chain.pass_time(51 * HOUR)  # a window has just closed without a run
+    chain.expect_notifications([("firing", "Overdue", "stock")])
     chain.pass_time(24 * HOUR)
-    chain.news([("resolved", "Overdue", "stock")])
+    chain.expect_notifications([("resolved", "Overdue", "stock")])
 
-    stage.simulator.faults.add(Fault("forbidden", "shop-prod"))  # permission is revoked
-    chain.news([("firing", "ProjectUnreadable", "shop-prod")])
-    stage.clock.advance(5 * 3600)  # verdicts are unknown now, which follows from it
-    chain.news([])
+    stage.simulator.faults.add(Fault("forbidden", "shop-prod"))  # the permission is revoked
+    chain.expect_notifications([("firing", "ProjectUnreadable", "shop-prod")])
+    stage.clock.advance(5 * 3600)  # verdicts are unknown now: inhibited as an effect
+    chain.expect_notifications([])
     stage.simulator.faults.clear()
-    chain.news([("resolved", "ProjectUnreadable", "shop-prod")])
+    chain.expect_notifications([("resolved", "ProjectUnreadable", "shop-prod")])
 
     stage.nursery.kill(chain.exporter)
-    chain.news([("firing", "ExporterAbsent", "")])
+    chain.expect_notifications([("firing", "ExporterAbsent", "")])
     chain.exporter = stage.nursery.spawn()
-    chain.news([("resolved", "ExporterAbsent", "")])
+    chain.expect_notifications([("resolved", "ExporterAbsent", "")])
