@@ -16,7 +16,7 @@ from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.verdict.evaluate import Evaluation, evaluate
 from exporter.verdict.rules import Exemption, Finding
-from tests.support.builders import EXPORTER_INFO, HOUR, NOW, WorldSource, config
+from tests.support.builders import EXPORTER_INFO, HOUR, NOW, WorldSource, config, scan_options
 from tests.support.expositions import families
 from tests.support.promql import RULES, has_comparison, known, rules, unknown
 
