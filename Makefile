@@ -9,9 +9,9 @@ demo: ## run the exporter against a simulated Cloud SQL API; SPEED=1440 simulate
 	@scripts/setup runtime
 	@$(BIN)/cloudsql-backup-exporter demo --speed=$(or $(SPEED),1) $(ARGS)
 
-test: check ## run all checks and tests
+test: check ## run all checks and tests, with branch coverage
 	@echo "== pytest"
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q --cov --cov-report=term
 
 check: ## check style, types and import rules
 	@scripts/setup dev

@@ -147,6 +147,8 @@ class Poller:
     def _search(self, target: SearchTarget) -> None:
         result = _result_or_error(lambda: tuple(sorted(set(self._source().projects(target.search)))))
         self._last_search[target.search] = time.monotonic()
+        if self._stop.is_set():  # an error is only due to that
+            return
         with self._lock:
             before = self.snapshot.searches.get(target.search, SearchStatus())
             if isinstance(result, SourceError):
