@@ -33,7 +33,7 @@ dashboards: ## write the files of grafana/ anew from grafana/source/
 
 history: ## days of a simulated world as data for a Prometheus; try WORLD=fleet:1000:12 DAYS=8
 	@scripts/setup dev
-	@$(BIN)/python -m scripts.history --world=$(or $(WORLD),demo) --days=$(or $(DAYS),8) build/history
+	@$(BIN)/python -m scripts.backfill --world=$(or $(WORLD),demo) --days=$(or $(DAYS),8) build/history
 
 docs: ## write docs/metrics.md anew from the catalogue
 	@scripts/setup dev

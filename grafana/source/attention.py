@@ -111,17 +111,17 @@ def _overrides() -> dict[str, dict[str, object]]:
             "mappings": range_mappings((1, 2, 2.5, 3, 4), states),
             "custom.cellOptions": {"type": "color-background", "mode": "basic"},
             "custom.align": "left",
-            "custom.width": 105,
+            "custom.width": 100,
         },
         "Project": {"links": [exporter_link("Show polls of this project")], "custom.width": 130},
-        "Instance": {"links": [instance_link("Show instance")], "custom.width": 165},
+        "Instance": {"links": [instance_link("Show instance")], "custom.width": 160},
         "Not backed up since": {"unit": "dateTimeAsIso", "custom.width": 165},
-        "Age": {"unit": "s", "decimals": 2, "custom.width": 90},
+        "Age": {"unit": "s", "decimals": 2, "custom.width": 100},
         "Max age": {"unit": "s", "decimals": 2, "custom.width": 80},
         "Last run": {"mappings": [value_mappings(RUN_TEXTS)], **COLORED_TEXT, "custom.width": 100},
-        "Error code": {"custom.width": 195},
+        "Error code": {"custom.width": 185},
         "Team": {"custom.width": 100},
-        "Runbook": {"mappings": [RUNBOOK_MAPPINGS], "links": [runbook_link()], "custom.width": 130},
+        "Runbook": {"mappings": [RUNBOOK_MAPPINGS], "links": [runbook_link()], "custom.width": 140},
     }
 
 

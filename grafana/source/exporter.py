@@ -79,8 +79,8 @@ def _project_stats() -> list[Builder[Panel]]:
             thresholds=((None, GREEN), (1, RED)),
         ),
         stat(
-            "Partially read projects",
-            "Projects for which the API reported an unreachable region.",
+            "Partial projects",
+            "Partially read projects: the API reported an unreachable region.",
             instant_query(f"sum({PARTIAL})"),
             width=3,
             height=4,
@@ -122,8 +122,8 @@ def _exporter_stats() -> list[Builder[Panel]]:
             thresholds=((None, GREEN), (1, ORANGE)),
         ),
         stat(
-            "State not persistent",
-            "Exporters that store facts and counters in memory only. A restart loses them.",
+            "In-memory state",
+            "Exporters whose state is not persistent: facts and counters are in memory only, and a restart loses them.",
             instant_query(f"sum(1 - {persistent})"),
             width=3,
             height=4,

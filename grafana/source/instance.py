@@ -94,7 +94,7 @@ def _verdict_stats() -> list[Builder[Panel]]:
             height=4,
         ),
         stat(
-            "Data loss on restore",
+            "Loss on restore",
             "Time since the recovery point. A restore loses the data written since then.",
             instant_query(RECOVERY_POINT_AGE),
             width=3,
@@ -113,7 +113,7 @@ def _verdict_stats() -> list[Builder[Panel]]:
             decimals=0,
         ),
         state_stat(
-            "Last completed run",
+            "Last run",
             "Status of the newest completed automated run. SKIPPED is not a problem: there was no new data.",
             instant_query(encoded("cloudsql_backup_last_completed_status", "status", COMPLETED_RUN_CODES, AUTOMATED)),
             RUN_MAPPINGS,
@@ -127,7 +127,7 @@ def _backup_stats() -> list[Builder[Panel]]:
     retained = per_instance("cloudsql_backup_retained", by="backup_type")
     return [
         stat(
-            "Consecutive failures",
+            "Failures in a row",
             "Automated runs that failed since the last successful or skipped one.",
             instant_query(per_instance("cloudsql_backup_consecutive_failures", AUTOMATED)),
             width=3,
@@ -135,7 +135,7 @@ def _backup_stats() -> list[Builder[Panel]]:
             thresholds=((None, GREEN), (1, ORANGE), (3, RED)),
         ),
         stat(
-            "Next backup due in",
+            "Next due in",
             "Time until the next automated backup must have started, at the end of the backup window.",
             instant_query(f"{per_instance('cloudsql_backup_next_due_timestamp_seconds')} - time()"),
             width=3,
@@ -144,7 +144,7 @@ def _backup_stats() -> list[Builder[Panel]]:
             decimals=1,
         ),
         stat(
-            "Restorable backups",
+            "Retained backups",
             "Automated and on-demand backups that can be restored now.",
             instant_query(f"sum({retained})"),
             width=3,
@@ -391,55 +391,59 @@ def _durations() -> list[Builder[Panel]]:
     ]
 
 
-def _retention() -> list[Builder[Panel]]:
+def _retained_backups() -> Builder[Panel]:
     retained = per_instance("cloudsql_backup_retained", by="backup_type")
+    return timeseries(
+        "Retained backups by type",
+        "Backups that can be restored, and the configured number. Fewer are normal for a new or idle instance.",
+        [
+            range_query(retained, "{{backup_type}}", "A", STEP),
+            range_query(per_instance("cloudsql_backup_retention_backups"), "configured", "B", STEP),
+        ],
+        width=8,
+        height=8,
+        unit="short",
+        colors={"automated": GREEN, "on_demand": BLUE, "configured": GREY},
+        dashed=["configured"],
+        decimals=0,
+    )
+
+
+def _recovery_window() -> Builder[Panel]:
     oldest = f"time() - {per_instance('cloudsql_backup_oldest_retained_timestamp_seconds', by='backup_type')}"
     logs = (
         f"{per_instance('cloudsql_backup_transaction_log_retention_seconds')}\n"
         f"and on ({INSTANCE_LABELS}) {per_instance('cloudsql_backup_pitr_enabled')} == 1"
     )
-    retained_size = per_instance("cloudsql_backup_retained_size_bytes", by="backup_type")
-    newest_size = per_instance("cloudsql_backup_last_success_size_bytes", by="backup_type")
-    return [
-        timeseries(
-            "Retained backups",
-            "Backups that can be restored, and the configured number. Fewer are normal for a new or idle instance.",
-            [
-                range_query(retained, "{{backup_type}}", "A", STEP),
-                range_query(per_instance("cloudsql_backup_retention_backups"), "configured", "B", STEP),
-            ],
-            width=8,
-            height=8,
-            unit="short",
-            colors={"automated": GREEN, "on_demand": BLUE, "configured": GREY},
-            dashed=["configured"],
-            decimals=0,
-        ),
-        timeseries(
-            "Recovery window",
-            "How far back a restore can go: to the oldest retained backup and, with point-in-time recovery, to any "
-            "time within the configured retention of transaction logs.",
-            [
-                range_query(oldest, "oldest backup, {{backup_type}}", "A", STEP),
-                range_query(logs, "log retention", "B", STEP),
-            ],
-            width=8,
-            height=8,
-            unit="s",
-            dashed=["log retention"],
-        ),
-        timeseries(
-            "Backup size",
-            "Chargeable size of all retained backups and of the newest one, if the API reports it.",
-            [
-                range_query(retained_size, "retained, {{backup_type}}", "A", STEP),
-                range_query(newest_size, "newest, {{backup_type}}", "B", STEP),
-            ],
-            width=8,
-            height=8,
-            unit="bytes",
-        ),
-    ]
+    return timeseries(
+        "Recovery window",
+        "How far back a restore can go: to the oldest retained backup and, with point-in-time recovery, to any time "
+        "within the configured retention of transaction logs.",
+        [
+            range_query(oldest, "oldest backup, {{backup_type}}", "A", STEP),
+            range_query(logs, "log retention", "B", STEP),
+        ],
+        width=8,
+        height=8,
+        unit="s",
+        dashed=["log retention"],
+    )
+
+
+def _backup_size() -> Builder[Panel]:
+    retained = per_instance("cloudsql_backup_retained_size_bytes", by="backup_type")
+    newest = per_instance("cloudsql_backup_last_success_size_bytes", by="backup_type")
+    return timeseries(
+        "Backup size",
+        "Chargeable size of all retained backups and of the newest one, if the API reports it.",
+        [
+            range_query(retained, "retained, {{backup_type}}", "A", STEP),
+            range_query(newest, "newest, {{backup_type}}", "B", STEP),
+        ],
+        width=8,
+        height=8,
+        unit="bytes",
+    )
 
 
 def build() -> Dashboard:
@@ -448,6 +452,6 @@ def build() -> Dashboard:
         Row("", [*_verdict_stats(), *_backup_stats(), *_findings_and_alerts(), _instance_info(), _configuration()]),
         Row("History", [*_timelines(), *_age_and_runs()]),
         Row("Duration of automated backups", _durations()),
-        Row("Retention", _retention()),
+        Row("Retention", [_retained_backups(), _recovery_window(), _backup_size()]),
     ]
     return dashboard(METADATA, VARIABLES, rows, [failed_runs_annotation()])
