@@ -77,7 +77,7 @@ class Replica:
 
 
 @dataclass
-class Setup:
+class Environment:
     """A Prometheus and the exporters that it scrapes."""
 
     url: str
@@ -109,7 +109,7 @@ class Setup:
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     folder = tmp_path_factory.mktemp("dashboards")
     projects = {name: content for name, content in named("demo").items() if not content.refuses}
     start = datetime.now(UTC) - timedelta(days=3)
@@ -145,41 +145,41 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
         stage.simulator.faults.clear()
         up_again = "count(last_over_time(cloudsql_backup_exporter_project_up[1m]) == 1) == 3"
         assert waiting(lambda: bool(query(url, up_again)))
-        yield Setup(url, stage, exporter, replica)
+        yield Environment(url, stage, exporter, replica)
     other.shutdown()
     other.server_close()
     replica.close()
     stage.close()
 
 
-def test_every_query_returns_data(setup: Setup) -> None:
+def test_every_query_returns_data(environment: Environment) -> None:
     without_data = [
         panel_query
         for panel_query in PANEL_QUERIES
-        if not waiting(lambda: setup.returns_data(panel_query), seconds=5)  # noqa: B023 (called within the iteration)
+        if not waiting(lambda: environment.returns_data(panel_query), seconds=5)  # noqa: B023 (called within the iteration)
     ]
     assert without_data == []
 
 
-def test_every_annotation_query_returns_data(setup: Setup) -> None:
-    assert [annotation for annotation in ANNOTATION_QUERIES if not setup.has_annotations(annotation)] == []
+def test_every_annotation_query_returns_data(environment: Environment) -> None:
+    assert [annotation for annotation in ANNOTATION_QUERIES if not environment.has_annotations(annotation)] == []
 
 
-def test_every_variable_has_values(setup: Setup) -> None:
+def test_every_variable_has_values(environment: Environment) -> None:
     for dashboard, name, variable_query in VARIABLES:
         selector, label = variable_query.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
         match = urllib.parse.quote(interpolate(selector, EVERYTHING))
-        values = json.loads(fetch(f"{setup.url}api/v1/label/{label}/values?match[]={match}").text)["data"]
+        values = json.loads(fetch(f"{environment.url}api/v1/label/{label}/values?match[]={match}").text)["data"]
         assert values, (dashboard, name)
 
 
-def test_table_columns_exist(setup: Setup) -> None:
+def test_table_columns_exist(environment: Environment) -> None:
     for dashboard in map(load, FILES):
         for panel in (panel for panel in panels(dashboard) if panel["type"] == "table"):
             targets = panel["targets"]
             columns = {"Value" if len(targets) == 1 else f"Value #{target['refId']}" for target in targets}
             for target in targets:
-                results = [query(setup.url, interpolate(target["expr"], selection)) for selection in SELECTIONS]
+                results = [query(environment.url, interpolate(target["expr"], selection)) for selection in SELECTIONS]
                 columns |= {label for samples in results for sample in samples for label in sample["metric"]}
             if "finding" in columns:
                 columns.add("finding (uniqueValues)")  # the name that groupBy gives it
@@ -190,14 +190,14 @@ def test_table_columns_exist(setup: Setup) -> None:
             assert overridden <= set(headings.values()), panel["title"]
 
 
-def test_distributions_count_every_instance(setup: Setup) -> None:
+def test_distributions_count_every_instance(environment: Environment) -> None:
     """The buckets of each distribution add up to the number of instances that have a value."""
     distributions = [p for p in panels(FLEET) if p["type"] == "bargauge" and len(p["targets"]) > 1]
     assert len(distributions) == 3
     for panel in distributions:
-        counts = [setup.values(target["expr"])[0][1] for target in panel["targets"]]
+        counts = [environment.values(target["expr"])[0][1] for target in panel["targets"]]
         total = panel["targets"][0]["expr"].split("or 0 * ")[1]
-        assert sum(counts) == setup.values(total)[0][1] > 0, panel["title"]
+        assert sum(counts) == environment.values(total)[0][1] > 0, panel["title"]
 
 
 def _target(dashboard: dict[str, object], title: str, index: int = 0) -> str:
@@ -206,74 +206,76 @@ def _target(dashboard: dict[str, object], title: str, index: int = 0) -> str:
     return expression
 
 
-def test_the_replica_that_can_read_a_project_wins(setup: Setup) -> None:
-    working = setup.stage.url.removeprefix("http://").rstrip("/")
+def test_the_replica_that_can_read_a_project_wins(environment: Environment) -> None:
+    working = environment.stage.url.removeprefix("http://").rstrip("/")
     states = {
         (labels["project"], labels["instance_id"]): labels["state"]
-        for labels, _ in setup.values(f'cloudsql_backup_protection{{instance="{working}"}} == 1')
+        for labels, _ in environment.values(f'cloudsql_backup_protection{{instance="{working}"}} == 1')
     }
-    refused = setup.values(f'cloudsql_backup_protection{{instance="{setup.refused_replica.address}", state="unknown"}}')
+    refused = environment.values(
+        f'cloudsql_backup_protection{{instance="{environment.refused_replica.address}", state="unknown"}}'
+    )
     assert {value for _, value in refused} == {1.0}
     counts = Counter(states.values())
     for state in ("unprotected", "at_risk", "unknown", "protected", "exempt"):
         title = state.capitalize().replace("_", " ")
-        assert [value for _, value in setup.values(_target(FLEET, title))] == [counts[state]], title
+        assert [value for _, value in environment.values(_target(FLEET, title))] == [counts[state]], title
     expected = sum(counts.values()) - counts["exempt"]
-    share = setup.values(_target(FLEET, "Protected share"))[0][1]
+    share = environment.values(_target(FLEET, "Protected share"))[0][1]
     assert share == pytest.approx(counts["protected"] / expected)
     verdicts = {
         (labels["project"], labels["instance_id"]): value
-        for labels, value in setup.values(_target(INSTANCE, "Verdict"))
+        for labels, value in environment.values(_target(INSTANCE, "Verdict"))
     }
     assert verdicts == {name: float(STATE_CODES[state]) for name, state in states.items()}
     age = f'max(cloudsql_backup_recovery_point_age_seconds{{instance="{working}", instance_id="flapping"}})'
     loss = _target(INSTANCE, "Loss on restore").replace("$instance", "flapping")
-    assert setup.values(loss)[0][1] == pytest.approx(setup.values(age)[0][1], abs=5)
+    assert environment.values(loss)[0][1] == pytest.approx(environment.values(age)[0][1], abs=5)
     affected = {name for name, state in states.items() if state in ("unprotected", "at_risk")}
     for index, target in enumerate(FLEET["panels"][8]["targets"]):
-        rows = [(labels["project"], labels["instance_id"]) for labels, _ in setup.values(target["expr"])]
+        rows = [(labels["project"], labels["instance_id"]) for labels, _ in environment.values(target["expr"])]
         assert set(rows) <= affected, index
         assert target["refId"] == "B" or len(rows) == len(set(rows)), index  # B has a row per finding
         assert target["refId"] not in "AI" or set(rows) == affected, index
 
 
-def test_an_unknown_team_has_no_data(setup: Setup) -> None:
+def test_an_unknown_team_has_no_data(environment: Environment) -> None:
     nobody = {**EVERYTHING, "team": "nobody"}
     team_queries = [panel_query for panel_query in PANEL_QUERIES if "$team" in panel_query.expression]
     assert len(team_queries) > 30
-    assert [q for q in team_queries if not setup.is_empty(interpolate(q.expression, nobody))] == []
+    assert [q for q in team_queries if not environment.is_empty(interpolate(q.expression, nobody))] == []
 
 
-def test_failing_and_unknown_projects_need_attention(setup: Setup) -> None:
-    setup.stage.simulator.faults.add(Fault("forbidden", "museum"))
+def test_failing_and_unknown_projects_need_attention(environment: Environment) -> None:
+    environment.stage.simulator.faults.add(Fault("forbidden", "museum"))
     refused = 'cloudsql_backup_exporter_project_up{project="museum"} == 0'
-    assert waiting(lambda: len(setup.values(refused)) == 2)
+    assert waiting(lambda: len(environment.values(refused)) == 2)
 
     def project_rows() -> set[tuple[str, str, str]]:
         """Return the rows of whole projects."""
-        rows = setup.values(_target(FLEET, "Needs attention, worst first", 8))
+        rows = environment.values(_target(FLEET, "Needs attention, worst first", 8))
         names = ((row["project"], row["instance_id"], row["runbook"]) for row, _ in rows)
         return {name for name in names if name[1].startswith("(")}
 
     assert project_rows() == {("museum", "(all instances)", "project_failing")}
-    setup.stage.clock.advance(2 * 3600)  # beyond `stale_after`
+    environment.stage.clock.advance(2 * 3600)  # beyond `stale_after`
     assert waiting(lambda: project_rows() == {("museum", "(unknown instances)", "facts_too_old")})
-    ranks = [value for _, value in setup.values(_target(FLEET, "Needs attention, worst first"))]
+    ranks = [value for _, value in environment.values(_target(FLEET, "Needs attention, worst first"))]
     assert 2.0 in ranks
-    setup.stage.simulator.faults.clear()
+    environment.stage.simulator.faults.clear()
     assert waiting(lambda: project_rows() == set())
 
 
-def test_queries_return_nothing_while_no_exporter_is_up(setup: Setup) -> None:
+def test_queries_return_nothing_while_no_exporter_is_up(environment: Environment) -> None:
     """Must run last: it kills the exporters. The other target stays up."""
-    setup.stage.nursery.killed(setup.exporter)
-    setup.refused_replica.nursery.killed(setup.refused_replica.process)
-    assert waiting(lambda: len(query(setup.url, "up == 0")) == 2)
-    assert query(setup.url, 'up{job="other"} == 1')
+    environment.stage.nursery.killed(environment.exporter)
+    environment.refused_replica.nursery.killed(environment.refused_replica.process)
+    assert waiting(lambda: len(query(environment.url, "up == 0")) == 2)
+    assert query(environment.url, 'up{job="other"} == 1')
     shown = [
         shown_query
         for shown_query in (*PANEL_QUERIES, *ANNOTATION_QUERIES)
         if shown_query.owner not in SHOWN_WHILE_DOWN
-        if not waiting(lambda: setup.is_empty(interpolate(shown_query.expression, EVERYTHING)), seconds=15)  # noqa: B023 (called within the iteration)
+        if not waiting(lambda: environment.is_empty(interpolate(shown_query.expression, EVERYTHING)), seconds=15)  # noqa: B023 (called within the iteration)
     ]
     assert shown == []
