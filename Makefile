@@ -33,7 +33,7 @@ dashboards: ## generate the dashboards in grafana/ from grafana/source/
 
 history: ## write days of a simulated world as Prometheus data; for example WORLD=fleet:1000:12 DAYS=8
 	@scripts/setup dev
-	@$(BIN)/python -m scripts.history --world=$(or $(WORLD),demo) --days=$(or $(DAYS),8) build/history
+	@$(BIN)/python -m scripts.backfill --world=$(or $(WORLD),demo) --days=$(or $(DAYS),8) build/history
 
 docs: ## generate docs/metrics.md from the catalogue
 	@scripts/setup dev

@@ -1,1 +1,1 @@
-"""Grafana: dashboards, their source, and what provisions them."""
+"""Grafana dashboards, their source code and provisioning files."""

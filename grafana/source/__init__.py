@@ -1,1 +1,1 @@
-"""The dashboards as code. `make dashboards` writes what Grafana takes from it."""
+"""Source code of the dashboards. `make dashboards` generates the JSON files that Grafana loads."""

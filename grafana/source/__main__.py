@@ -1,4 +1,4 @@
-"""Writes the dashboards: `make dashboards`."""
+"""Generates the dashboard files: `make dashboards`."""
 
 import sys
 

@@ -1,141 +1,167 @@
-"""The table of what needs attention: which instance is in most danger, since when, why, and who must act."""
+"""The table of instances and projects that need attention: state, findings, error and team, worst first."""
 
-from grafana_foundation_sdk.builders import table
+from grafana_foundation_sdk.builders import table as sdk_table
 from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, MatcherConfig
 
-from grafana.source.assembly import BLIND, RUNBOOKS, UNREAD, to_exporter, to_instance, to_runbook
-from grafana.source.panels import (
-    COLOURED,
-    ORANGE,
-    PURPLE,
-    RED,
-    RUNS,
-    listing,
-    rows,
-    sort_by,
-    spans,
-    words,
+from exporter.facts.model import RunStatus
+from exporter.verdict.rules import RULES, Finding, Protection
+from grafana.source.dashboard import exporter_link, instance_link
+from grafana.source.panels import table
+from grafana.source.promql import (
+    AUTOMATED,
+    INSTANCE_LABELS,
+    RECOVERY_POINT_AGE,
+    TEAM_INSTANCES,
+    current,
+    for_teams,
+    in_state,
+    per_instance,
+    per_project,
 )
-from grafana.source.promql import AGE, EACH, OWNED, each, now, owned, project, state
+from grafana.source.queries import Query, table_query
+from grafana.source.runbooks import FACTS_TOO_OLD, PROJECT_FAILING, RUNBOOK_MAPPINGS, runbook_link
+from grafana.source.style import COLORED_TEXT, ORANGE, PURPLE, RED, RUN_COLORS, range_mappings, value_mappings
 
-# What a restore would lose reaches back to the recovery point, or to the creation of what never had a backup.
-CREATED = each("instance_created_timestamp_seconds")
-AT_STAKE_SINCE = f"{each('recovery_point_timestamp_seconds')}\nor {CREATED}"
-AT_STAKE_FOR = f"{AGE}\nor time() - {CREATED}"
-TROUBLED = f"{state('unprotected', 'at_risk')} == 1"
-CRITICAL = ("backups_disabled", "never_succeeded", "stale_critical")  # those that leave an instance unprotected
-CAUSES = ("last_run_failed", "overdue", "stuck")  # what others follow from
-COLOURS_OF_RUNS = {
-    status: (status, "text" if status == "successful" else colour) for status, (_, colour) in RUNS.items()
+# A restore loses what was written since the recovery point, or since the creation if there never was a backup.
+CREATED = per_instance("cloudsql_backup_instance_created_timestamp_seconds")
+LOSS_SINCE = f"{per_instance('cloudsql_backup_recovery_point_timestamp_seconds')}\nor {CREATED}"
+LOSS = f"{RECOVERY_POINT_AGE}\nor time() - {CREATED}"
+AFFECTED = f"{in_state('unprotected', 'at_risk')} == 1"
+ONLY_AFFECTED = f"and on ({INSTANCE_LABELS}) {AFFECTED}"
+CRITICAL = [rule.finding for rule in RULES if rule.state is Protection.UNPROTECTED]
+CAUSES = [Finding.LAST_RUN_FAILED, Finding.OVERDUE, Finding.STUCK]  # other findings follow from these
+RUN_TEXTS = {
+    status.lower(): (status.lower(), "text" if status is RunStatus.SUCCESSFUL else color)
+    for status, color in RUN_COLORS.items()
 }
 
 
-def _row(project_wide: str, name: str) -> str:
-    return f'label_replace({project_wide}, "instance_id", "{name}", "", "")'
+def _with_label(expression: str, label: str, value: str) -> str:
+    return f'label_replace({expression}, "{label}", "{value}", "", "")'
 
 
-def _because(reason: str, expression: str) -> str:
-    return f'label_replace({expression}, "finding", "{reason}", "", "")'
-
-
-# What befalls a whole project is one row, however many instances it has.
-_UNKNOWN = f"sum by (project) ({owned(state('unknown'))}) > 0"
-_UNREAD = f"{project('project_up', shards='min')} == 0 unless on (project) ({_UNKNOWN})"
-UNKNOWN_ROW, UNREAD_ROW = _row(_UNKNOWN, "(those unknown)"), _row(_UNREAD, "(all)")
-OF_PROJECTS = f"{_because(BLIND, UNKNOWN_ROW)}\nor {_because(UNREAD, UNREAD_ROW)}"
+# A problem of a whole project is one row, however many instances it has.
+_UNKNOWN = f"sum by (project) ({for_teams(in_state('unknown'))}) > 0"
+_PROJECT_UP = per_project("cloudsql_backup_exporter_project_up", shards="min")
+_FAILING = f"{_PROJECT_UP} == 0 unless on (project) ({_UNKNOWN})"
+UNKNOWN_ROWS = _with_label(_UNKNOWN, "instance_id", "(unknown instances)")
+FAILING_ROWS = _with_label(_FAILING, "instance_id", "(all instances)")
+PROJECT_FINDINGS = (
+    f"{_with_label(UNKNOWN_ROWS, 'finding', FACTS_TOO_OLD)}\nor {_with_label(FAILING_ROWS, 'finding', PROJECT_FAILING)}"
+)
 
 
 def _rank() -> str:
-    """How bad an instance fares, in one number: its whole part is the state, the rest age against the limit."""
-    relative = f"clamp_max(({AT_STAKE_FOR}) / {each('policy_critical_age_seconds')}, 90) / 100"
-    states = f"3 * ({state('unprotected')} == 1)\nor ({state('at_risk')} == 1)"
-    ranked = f"(\n{states}\n)\n+ on ({EACH}) (\n{relative}\nor 0.95 * {each('protection')}\n)"
-    return f"{owned(ranked)}\nor 2 + 0 * {UNKNOWN_ROW}\nor 2.7 + {UNREAD_ROW}"
+    """Return the sort key: the integer part is the state, the rest the age relative to the critical limit."""
+    relative = f"clamp_max(({LOSS}) / {per_instance('cloudsql_backup_policy_critical_age_seconds')}, 90) / 100"
+    states = f"3 * ({in_state('unprotected')} == 1)\nor ({in_state('at_risk')} == 1)"
+    without_age = f"0.95 * {per_instance('cloudsql_backup_protection')}"
+    rank = f"(\n{states}\n)\n+ on ({INSTANCE_LABELS}) (\n{relative}\nor {without_age}\n)"
+    return f"{for_teams(rank)}\nor 2 + 0 * {UNKNOWN_ROWS}\nor 2.7 + {FAILING_ROWS}"
 
 
-def _reasons() -> str:
-    """All that is wrong with an instance. What is critically stale is stale as well: that need not be said."""
-    others = now("finding", 'finding!="stale"', by="finding")
-    stale, critically = (now("finding", f'finding="{name}"', by="finding") for name in ("stale", "stale_critical"))
-    found = f"({others}\nor ({stale} unless on ({EACH}) {critically}))\nand on ({EACH}) {TROUBLED}"
-    return f"{owned(found)}\nor {OF_PROJECTS}"
+def _finding(*findings: Finding) -> str:
+    matcher = f'finding="{findings[0]}"' if len(findings) == 1 else f'finding=~"{"|".join(findings)}"'
+    return current("cloudsql_backup_finding", matcher, by="finding")
 
 
-def _worst_reason() -> str:
-    """One of them for each instance: that whose runbook is to be opened."""
-    critical, causes = (now("finding", f'finding=~"{"|".join(names)}"', by="finding") for names in (CRITICAL, CAUSES))
-    weighed = f"3 * {critical}\nor 2 * {causes}\nor {now('finding', by='finding')}"
-    worst = f"topk by ({EACH}) (\n1, {weighed}\n)\nand on ({EACH}) {TROUBLED}"
-    return f'label_replace(\n{owned(worst)}\nor {OF_PROJECTS},\n"runbook", "$1", "finding", "(.+)"\n)'
+def _findings() -> str:
+    """Return every finding, except `stale` where `stale_critical` implies it."""
+    others = current("cloudsql_backup_finding", 'finding!="stale"', by="finding")
+    stale = f"{_finding(Finding.STALE)} unless on ({INSTANCE_LABELS}) {_finding(Finding.STALE_CRITICAL)}"
+    findings = f"({others}\nor ({stale}))\n{ONLY_AFFECTED}"
+    return f"{for_teams(findings)}\nor {PROJECT_FINDINGS}"
 
 
-def _one(expression: str) -> str:
-    """One series an instance, should two replicas differ."""
-    return f"topk by ({EACH}) (1, {expression})"
+def _main_finding() -> str:
+    """Return the finding whose runbook to open: a critical one, else a cause, else any."""
+    any_finding = current("cloudsql_backup_finding", by="finding")
+    weighted = f"3 * {_finding(*CRITICAL)}\nor 2 * {_finding(*CAUSES)}\nor {any_finding}"
+    worst = f"topk by ({INSTANCE_LABELS}) (\n1, {weighted}\n)\n{ONLY_AFFECTED}"
+    return f'label_replace(\n{for_teams(worst)}\nor {PROJECT_FINDINGS},\n"runbook", "$1", "finding", "(.+)"\n)'
 
 
-def attention() -> table.Panel:
-    """The whole table."""
-    automated = 'backup_type="automated"'
-    status = f"{each('last_completed_status', automated, by='status')} == 1"
-    troubled = f"and on ({EACH}) {TROUBLED}"
-    group = {
-        "Time": {"operation": "groupby", "aggregations": []},  # all that is left to merge an empty answer by
+def _any_one(expression: str) -> str:
+    """Return one series per instance, in case two replicas differ."""
+    return f"topk by ({INSTANCE_LABELS}) (1, {expression})"
+
+
+def _queries() -> list[Query]:
+    max_age = per_instance("cloudsql_backup_policy_max_age_seconds")
+    status = f"{per_instance('cloudsql_backup_last_completed_status', AUTOMATED, by='status')} == 1"
+    error = current("cloudsql_backup_last_completed_error", AUTOMATED, by="code")
+    team = f"max by ({INSTANCE_LABELS}, label_team) ({TEAM_INSTANCES})"
+    return [
+        table_query(_rank(), "A"),
+        table_query(_findings(), "B"),
+        table_query(for_teams(f"({LOSS_SINCE}) * 1000\n{ONLY_AFFECTED}"), "C"),
+        table_query(for_teams(f"({LOSS})\n{ONLY_AFFECTED}"), "D"),
+        table_query(for_teams(f"{max_age}\n{ONLY_AFFECTED}"), "E"),
+        table_query(for_teams(f"{_any_one(status)}\n{ONLY_AFFECTED}"), "F"),
+        table_query(for_teams(f"{_any_one(error)}\n{ONLY_AFFECTED}"), "G"),
+        table_query(f"{_any_one(team)}\n{ONLY_AFFECTED}", "H"),
+        table_query(_main_finding(), "I"),
+    ]
+
+
+def _overrides() -> dict[str, dict[str, object]]:
+    states = (("at risk", ORANGE), ("unknown", PURPLE), ("failing", PURPLE), ("unprotected", RED))
+    return {
+        "State": {
+            "mappings": range_mappings((1, 2, 2.5, 3, 4), states),
+            "custom.cellOptions": {"type": "color-background", "mode": "basic"},
+            "custom.align": "left",
+            "custom.width": 100,
+        },
+        "Project": {"links": [exporter_link("Show polls of this project")], "custom.width": 130},
+        "Instance": {"links": [instance_link("Show instance")], "custom.width": 160},
+        "Not backed up since": {"unit": "dateTimeAsIso", "custom.width": 165},
+        "Age": {"unit": "s", "decimals": 2, "custom.width": 100},
+        "Max age": {"unit": "s", "decimals": 2, "custom.width": 80},
+        "Last run": {"mappings": [value_mappings(RUN_TEXTS)], **COLORED_TEXT, "custom.width": 100},
+        "Error code": {"custom.width": 185},
+        "Team": {"custom.width": 100},
+        "Runbook": {"mappings": [RUNBOOK_MAPPINGS], "links": [runbook_link()], "custom.width": 140},
+    }
+
+
+def _findings_per_instance() -> DataTransformerConfig:
+    """Return a transformation that joins the findings of an instance, which query B returns as one row each."""
+    fields = {
+        "Time": {"operation": "groupby", "aggregations": []},  # without it an empty result cannot be merged
         "project": {"operation": "groupby", "aggregations": []},
         "instance_id": {"operation": "groupby", "aggregations": []},
         "finding": {"operation": "aggregate", "aggregations": ["uniqueValues"]},
     }
-    listed = listing(
+    return DataTransformerConfig("groupBy", options={"fields": fields}, filter_val=MatcherConfig("byRefId", "B"))
+
+
+def attention_table() -> sdk_table.Panel:
+    """Return the table."""
+    return table(
         "Needs attention, worst first",
-        "Every instance that is unprotected or at risk; those that are unknown as one row a project, and each project "
-        "whose last poll failed. Worst first: by state, and by how long data has been at stake, against the limit. At "
-        "stake is what was written since the recovery point, or ever, where there never was a backup. Click an "
-        "instance for its history, a project for how it is read, a runbook for what to do.",
-        [
-            rows(_rank(), "A"),
-            rows(_reasons(), "B"),
-            rows(owned(f"({AT_STAKE_SINCE}) * 1000\n{troubled}"), "C"),
-            rows(owned(f"({AT_STAKE_FOR})\n{troubled}"), "D"),
-            rows(owned(f"{each('policy_max_age_seconds')}\n{troubled}"), "E"),
-            rows(owned(f"{_one(status)}\n{troubled}"), "F"),
-            rows(owned(f"{_one(now('last_completed_error', automated, by='code'))}\n{troubled}"), "G"),
-            rows(f"{_one(f'max by ({EACH}, label_team) ({OWNED})')}\n{troubled}", "H"),
-            rows(_worst_reason(), "I"),
-        ],
-        {
+        "Unprotected and at-risk instances, one row for the unknown instances of each project, and one row for each "
+        "failing project. Sorted by state, then by age relative to the critical age of the policy. The age is that of "
+        "the recovery point, or of the instance if it has never been backed up. Click an instance for its history, a "
+        "project for its polls, or a runbook for instructions.",
+        _queries(),
+        width=24,
+        height=18,
+        columns={
             "Value #A": "State",
             "project": "Project",
             "instance_id": "Instance",
-            "finding (uniqueValues)": "Why",
-            "Value #C": "At stake since",
-            "Value #D": "For",
-            "Value #E": "Limit",
-            "status": "Last backup",
+            "finding (uniqueValues)": "Findings",
+            "Value #C": "Not backed up since",
+            "Value #D": "Age",
+            "Value #E": "Max age",
+            "status": "Last run",
             "code": "Error code",
             "label_team": "Team",
             "runbook": "Runbook",
         },
-        {
-            "State": {
-                "mappings": spans(
-                    (1, 2, 2.5, 3, 4),
-                    (("at risk", ORANGE), ("unknown", PURPLE), ("not read", PURPLE), ("unprotected", RED)),
-                ),
-                "custom.cellOptions": {"type": "color-background", "mode": "basic"},
-                "custom.align": "left",
-                "custom.width": 105,
-            },
-            "Project": {"links": [to_exporter("See how it is read")], "custom.width": 130},
-            "Instance": {"links": [to_instance("Open its history")], "custom.width": 165},
-            "At stake since": {"unit": "dateTimeAsIso", "custom.width": 165},
-            "For": {"unit": "s", "decimals": 2, "custom.width": 90},
-            "Limit": {"unit": "s", "decimals": 2, "custom.width": 80},
-            "Last backup": {"mappings": [words(COLOURS_OF_RUNS)], **COLOURED, "custom.width": 100},
-            "Error code": {"custom.width": 195},
-            "Team": {"custom.width": 100},
-            "Runbook": {"mappings": [words(RUNBOOKS)], "links": [to_runbook()], "custom.width": 130},
-        },
-        before=[DataTransformerConfig("groupBy", options={"fields": group}, filter_val=MatcherConfig("byRefId", "B"))],
+        overrides=_overrides(),
+        transformations=[_findings_per_instance()],
+        sort_by="State",
+        no_value="Nothing needs attention, provided that the panels above show data.",
     )
-    nothing = "No instance needs attention, as long as the numbers above are there."
-    return listed.no_value(nothing).sort_by([sort_by("State")])

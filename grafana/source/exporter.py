@@ -1,364 +1,379 @@
-"""The Exporter dashboard: does it see what it should, and at what price."""
+"""The Exporter dashboard: facts, API requests and process of the exporter."""
 
-from collections.abc import Iterator
-
-from grafana_foundation_sdk.builders import stat
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
-from grafana.source.assembly import EXPORTER as IDENTITY
-from grafana.source.assembly import Row, dashboard, instance_variable, project_variable, team_variable, unseen
-from grafana.source.panels import (
-    COLOURED,
+from grafana.source.dashboard import (
+    EXPORTER_UID,
+    Metadata,
+    Row,
+    dashboard,
+    hidden,
+    instance_variable,
+    project_variable,
+    team_variable,
+)
+from grafana.source.panels import stat, table, timeseries
+from grafana.source.promql import (
+    EXPORTER_UP,
+    JOB,
+    PROJECT,
+    last_seen,
+    per_project,
+    rate,
+    selector,
+    top_ten_projects,
+    while_up,
+)
+from grafana.source.queries import instant_query, range_query, table_query
+from grafana.source.style import (
+    COLORED_TEXT,
     GREEN,
     ORANGE,
+    POLL_RESULT_COLORS,
     PURPLE,
     RED,
-    area,
-    bars,
-    instant,
-    lines,
-    listing,
-    number,
-    ranged,
-    rows,
-    sort_by,
-    words,
+    value_mappings,
 )
-from grafana.source.promql import EXPORTER, JOB, PROJECT, UP, living, project, rate, seen, selector, ten_projects
 
-NARROW = {"custom.width": 105}
-POLL = "poll_duration_seconds"
-READ = project("project_up", shards="min")
-FACTS_AGE = project("project_facts_age_seconds", replicas="min")
-RESULTS = {
-    "success": GREEN,
-    "forbidden": RED,
-    "unauthenticated": "dark-red",
-    "api_disabled": "light-red",
-    "not_found": "semi-dark-orange",
-    "quota": "yellow",
-    "timeout": ORANGE,
-    "unreachable": PURPLE,
-    "server_error": "dark-purple",
-    "bad_response": "light-purple",
-}
-VARIABLES = (project_variable(several=True), unseen(team_variable()), unseen(instance_variable(several=True)))
+METADATA = Metadata(
+    EXPORTER_UID,
+    "Cloud SQL backups / Exporter",
+    "Health of the exporter: age of facts, polls, API requests and resource usage.",
+    "now-6h",
+)
+VARIABLES = (project_variable(multi=True), hidden(team_variable()), hidden(instance_variable(multi=True)))
+PROJECT_UP = per_project("cloudsql_backup_exporter_project_up", shards="min")
+PARTIAL = per_project("cloudsql_backup_exporter_project_partial")
+FACTS_AGE = per_project("cloudsql_backup_exporter_project_facts_age_seconds", replicas="min")
+POLL_DURATION = per_project("cloudsql_backup_exporter_poll_duration_seconds")
+STALE_AFTER = f"min({last_seen(selector('cloudsql_backup_exporter_stale_after_seconds', JOB))})"
+API_REQUESTS = rate("cloudsql_backup_exporter_api_requests_total", JOB)
 
 
-def _own(metric: str, scope: str = JOB) -> str:
-    """What was last seen of a series that the exporter exposes of itself."""
-    return seen(selector(EXPORTER + metric, scope))
-
-
-def _tiles() -> Iterator[stat.Panel]:
-    none_is_good = ((None, GREEN), (1, RED))
-    yield number(
-        "Exporters up",
-        "Scrape targets that answer. Where none does, nobody watches the backups.",
-        instant(f"count({UP})"),
-        steps=((None, RED), (1, GREEN)),
-    ).no_value("none")
-    yield number("Projects read", "Projects whose last poll succeeded.", instant(f"sum({READ})"))
-    yield number(
-        "Not read",
-        "Projects whose last poll failed. Their instances keep the verdicts of the last facts, and are unknown once "
-        "these are older than `stale_after`.",
-        instant(f"sum(1 - {READ})"),
-        steps=none_is_good,
-    )
-    yield number(
-        "Read in part",
-        "Projects of which the API said that a region could not be reached.",
-        instant(f"sum({project('project_partial')})"),
-        steps=((None, GREEN), (1, ORANGE)),
-    )
-    yield number(
-        "Oldest facts",
-        "Time since the project that was read longest ago was read, of what `stale_after` allows.",
-        instant(f"max({FACTS_AGE}) / min({_own('stale_after_seconds')})"),
-        "percentunit",
-        ((None, GREEN), (0.75, ORANGE), (1, PURPLE)),
-    ).decimals(0)
-    yield number(
-        "Searches failing",
-        "Searches for projects that failed last time: new projects are not watched.",
-        instant(f"sum(1 - max by (query) ({_own('search_up')}))"),
-        steps=none_is_good,
-    ).no_value("none known")
-    yield number(
-        "Old settings",
-        "Exporters that could not read their configuration when they last tried, and go on by the one before.",
-        instant(f"sum(1 - {_own('config_last_reload_successful')})"),
-        steps=((None, GREEN), (1, ORANGE)),
-    )
-    yield number(
-        "State in memory",
-        "Exporters that keep facts and counters in memory only: a restart loses them.",
-        instant(f"sum(1 - {_own('state_persistent')})"),
-        steps=((None, GREEN), (1, ORANGE)),
-    )
-
-
-def _who() -> Iterator[Builder[Panel]]:
-    polls = selector(EXPORTER + "polls_total", PROJECT, 'result!="success"')
-    failed = living(f"increase({polls}[$__range])")
-    switch = {"mappings": [words({"0": ("no", RED), "1": ("yes", GREEN)})], **COLOURED}
-    yield area(
-        listing(
-            "Projects, those not read first",
-            "Whether each project is read, how old its facts are, and how long its last poll took.",
-            [
-                rows(FACTS_AGE, "A"),
-                rows(READ, "B"),
-                rows(project("project_partial"), "C"),
-                rows(project(POLL), "D"),
-                rows(f"max by (project) (sum without (result) ({failed}))", "E"),
-            ],
-            {
-                "project": "Project",
-                "Value #B": "Read",
-                "Value #A": "Age of facts",
-                "Value #C": "In part",
-                "Value #D": "Last poll took",
-                "Value #E": "Failed polls",
-            },
-            {
-                "Age of facts": {"unit": "s", "decimals": 0, **NARROW},
-                "Read": {**switch, "custom.width": 70},
-                "In part": {
-                    "mappings": [words({"0": ("no", GREEN), "1": ("yes", ORANGE)})],
-                    **COLOURED,
-                    "custom.width": 80,
-                },
-                "Last poll took": {"unit": "s", "decimals": 2, "custom.width": 120},
-                "Failed polls": {"unit": "short", "decimals": 0, **NARROW},
-            },
-        )
-        .no_value("No project is known.")
-        .sort_by([sort_by("Read", descending=False)]),
-        12,
-        8,
-    )
-    by = "instance"
-    yield area(
-        listing(
-            "Exporters",
-            "Each scrape target: its version, its shard, since when it runs, what it uses and how much it exposes.",
-            [
-                rows(f"max by ({by}, version) ({selector(EXPORTER + 'build_info', JOB)})", "A"),
-                rows(f"max by ({by}, index, total) ({selector(EXPORTER + 'shard_info', JOB)})", "B"),
-                rows(f"max by ({by}) ({living(f'process_start_time_seconds{{{JOB}}}')} * 1000)", "C"),
-                rows(f"max by ({by}) ({living(f'process_resident_memory_bytes{{{JOB}}}')})", "D"),
-                rows(f"max by ({by}) ({living(f'scrape_samples_scraped{{{JOB}}}')})", "E"),
-                rows(f"max by ({by}) ({living(f'scrape_duration_seconds{{{JOB}}}')})", "F"),
-            ],
-            {
-                "instance": "Target",
-                "version": "Version",
-                "index": "Shard",
-                "total": "Of",
-                "Value #C": "Runs since",
-                "Value #D": "Memory",
-                "Value #E": "Series",
-                "Value #F": "Scrape took",
-            },
-            {
-                "Runs since": {"unit": "dateTimeAsIso", "custom.width": 160},
-                "Version": {"custom.width": 70},
-                "Memory": {"unit": "bytes", "decimals": 0, "custom.width": 80},
-                "Series": {"unit": "short", "custom.width": 70},
-                "Scrape took": {"unit": "s", "decimals": 1, "custom.width": 100},
-                "Shard": {"custom.width": 60},
-                "Of": {"custom.width": 45},
-            },
-        ).no_value("No exporter is up."),
-        12,
-        8,
-    )
-
-
-def _facts() -> Iterator[Builder[Panel]]:
-    ages, durations = (selector(EXPORTER + name, PROJECT) for name in ("project_facts_age_seconds", POLL))
-    yield area(
-        lines(
-            "Age of the facts, oldest ten",
-            "Time since each project was read. Beyond the limit, `stale_after`, its instances are unknown.",
-            [
-                ranged(
-                    ten_projects(FACTS_AGE, ages),
-                    "{{project}}",
-                ),
-                ranged(f"min({_own('stale_after_seconds')})", "limit", "B"),
-            ],
-            "s",
-            {"limit": RED},
+def _project_stats() -> list[Builder[Panel]]:
+    return [
+        stat(
+            "Exporters up",
+            "Scrape targets that are up. If there are none, backups are not monitored.",
+            instant_query(f"count({EXPORTER_UP})"),
+            width=3,
+            height=4,
+            thresholds=((None, RED), (1, GREEN)),
+            no_value="none",
         ),
-        8,
-        8,
-    )
-    yield area(
-        bars(
-            lines(
-                "Polls by result",
-                "Polls of projects, by how they ended.",
-                [ranged(f"sum by (result) ({rate('polls_total', PROJECT)}) > 0", "{{result}}")],
-                "cps",
-                RESULTS,
-            )
+        stat(
+            "Projects read",
+            "Projects whose last poll succeeded.",
+            instant_query(f"sum({PROJECT_UP})"),
+            width=3,
+            height=4,
         ),
-        8,
-        8,
-    )
-    yield area(
-        lines(
-            "Duration of polls, longest ten",
-            "How long the last poll of each project took, waiting for the pace included.",
-            [ranged(ten_projects(project(POLL), durations), "{{project}}")],
-            "s",
+        stat(
+            "Failing projects",
+            "Projects whose last poll failed. Their instances keep the verdicts of the last facts, and become unknown "
+            "when these are older than `stale_after`.",
+            instant_query(f"sum(1 - {PROJECT_UP})"),
+            width=3,
+            height=4,
+            thresholds=((None, GREEN), (1, RED)),
         ),
-        8,
-        8,
+        stat(
+            "Partial projects",
+            "Partially read projects: the API reported an unreachable region.",
+            instant_query(f"sum({PARTIAL})"),
+            width=3,
+            height=4,
+            thresholds=((None, GREEN), (1, ORANGE)),
+        ),
+        stat(
+            "Oldest facts",
+            "Longest time since a project was read, relative to `stale_after`.",
+            instant_query(f"max({FACTS_AGE}) / {STALE_AFTER}"),
+            width=3,
+            height=4,
+            unit="percentunit",
+            thresholds=((None, GREEN), (0.75, ORANGE), (1, PURPLE)),
+            decimals=0,
+        ),
+    ]
+
+
+def _exporter_stats() -> list[Builder[Panel]]:
+    search_up = last_seen(selector("cloudsql_backup_exporter_search_up", JOB))
+    reloaded = last_seen(selector("cloudsql_backup_exporter_config_last_reload_successful", JOB))
+    persistent = last_seen(selector("cloudsql_backup_exporter_state_persistent", JOB))
+    return [
+        stat(
+            "Failing searches",
+            "Project searches that failed last time. New projects are not discovered.",
+            instant_query(f"sum(1 - max by (query) ({search_up}))"),
+            width=3,
+            height=4,
+            thresholds=((None, GREEN), (1, RED)),
+            no_value="none",
+        ),
+        stat(
+            "Failed reloads",
+            "Exporters whose last configuration reload failed. They keep using the previous configuration.",
+            instant_query(f"sum(1 - {reloaded})"),
+            width=3,
+            height=4,
+            thresholds=((None, GREEN), (1, ORANGE)),
+        ),
+        stat(
+            "In-memory state",
+            "Exporters whose state is not persistent: facts and counters are in memory only, and a restart loses them.",
+            instant_query(f"sum(1 - {persistent})"),
+            width=3,
+            height=4,
+            thresholds=((None, GREEN), (1, ORANGE)),
+        ),
+    ]
+
+
+def _projects() -> Builder[Panel]:
+    polls = selector("cloudsql_backup_exporter_polls_total", PROJECT, 'result!="success"')
+    failed = while_up(f"increase({polls}[$__range])")
+    yes_is_good = value_mappings({"0": ("no", RED), "1": ("yes", GREEN)})
+    no_is_good = value_mappings({"0": ("no", GREEN), "1": ("yes", ORANGE)})
+    return table(
+        "Projects, failing first",
+        "Result and duration of the last poll of each project, age of its facts, and failed polls in the time range.",
+        [
+            table_query(FACTS_AGE, "A"),
+            table_query(PROJECT_UP, "B"),
+            table_query(PARTIAL, "C"),
+            table_query(POLL_DURATION, "D"),
+            table_query(f"max by (project) (sum without (result) ({failed}))", "E"),
+        ],
+        width=12,
+        height=8,
+        columns={
+            "project": "Project",
+            "Value #B": "Read",
+            "Value #A": "Age of facts",
+            "Value #C": "Partial",
+            "Value #D": "Poll duration",
+            "Value #E": "Failed polls",
+        },
+        overrides={
+            "Age of facts": {"unit": "s", "decimals": 0, "custom.width": 105},
+            "Read": {"mappings": [yes_is_good], **COLORED_TEXT, "custom.width": 70},
+            "Partial": {"mappings": [no_is_good], **COLORED_TEXT, "custom.width": 80},
+            "Poll duration": {"unit": "s", "decimals": 2, "custom.width": 120},
+            "Failed polls": {"unit": "short", "decimals": 0, "custom.width": 105},
+        },
+        sort_by="Read",
+        descending=False,
+        no_value="No projects",
     )
 
 
-def _api() -> Iterator[Builder[Panel]]:
-    requests = rate("api_requests_total", JOB)
-    yield area(
-        lines(
-            "Requests against the pace",
-            "Requests to the API by each exporter, and the pace that `requests_per_minute` holds it below.",
+def _exporters() -> Builder[Panel]:
+    started = while_up(selector("process_start_time_seconds", JOB))
+    memory = while_up(selector("process_resident_memory_bytes", JOB))
+    samples = while_up(selector("scrape_samples_scraped", JOB))
+    duration = while_up(selector("scrape_duration_seconds", JOB))
+    return table(
+        "Exporters",
+        "Version, shard, start time, memory usage, number of exposed series and scrape duration of each target.",
+        [
+            table_query(f"max by (instance, version) ({EXPORTER_UP})", "A"),
+            table_query(
+                f"max by (instance, index, total) ({selector('cloudsql_backup_exporter_shard_info', JOB)})", "B"
+            ),
+            table_query(f"max by (instance) ({started} * 1000)", "C"),
+            table_query(f"max by (instance) ({memory})", "D"),
+            table_query(f"max by (instance) ({samples})", "E"),
+            table_query(f"max by (instance) ({duration})", "F"),
+        ],
+        width=12,
+        height=8,
+        columns={
+            "instance": "Target",
+            "version": "Version",
+            "index": "Shard",
+            "total": "Shards",
+            "Value #C": "Started",
+            "Value #D": "Memory",
+            "Value #E": "Series",
+            "Value #F": "Scrape",
+        },
+        overrides={
+            "Started": {"unit": "dateTimeAsIso", "custom.width": 160},
+            "Version": {"custom.width": 70},
+            "Memory": {"unit": "bytes", "decimals": 0, "custom.width": 80},
+            "Series": {"unit": "short", "custom.width": 70},
+            "Scrape": {"unit": "s", "decimals": 1, "custom.width": 80},
+            "Shard": {"custom.width": 60},
+            "Shards": {"custom.width": 65},
+        },
+        no_value="No exporter is up.",
+    )
+
+
+def _facts() -> list[Builder[Panel]]:
+    ages = selector("cloudsql_backup_exporter_project_facts_age_seconds", PROJECT)
+    durations = selector("cloudsql_backup_exporter_poll_duration_seconds", PROJECT)
+    polls = rate("cloudsql_backup_exporter_polls_total", PROJECT)
+    return [
+        timeseries(
+            "Age of facts, 10 oldest projects",
+            "Time since each project was read. Above `stale_after` its instances are unknown.",
             [
-                ranged(f"sum by (instance) ({requests})", "{{instance}}", "A"),
-                ranged(f"min({_own('api_requests_per_second_limit')})", "limit", "B"),
+                range_query(top_ten_projects(FACTS_AGE, ages), "{{project}}", "A"),
+                range_query(STALE_AFTER, "stale_after", "B"),
             ],
-            "reqps",
-            {"limit": RED},
+            width=8,
+            height=8,
+            unit="s",
+            colors={"stale_after": RED},
+            dashed=["stale_after"],
         ),
-        8,
-        8,
-    )
-    yield area(
-        bars(
-            lines(
-                "Requests by answer",
-                "Requests to the API, by HTTP status; where there was no answer, by what went wrong.",
-                [ranged(f"sum by (code) ({requests}) > 0", "{{code}}")],
-                "reqps",
-                {"200": GREEN},
-            )
+        timeseries(
+            "Polls by result",
+            "Polls of projects by result.",
+            [range_query(f"sum by (result) ({polls}) > 0", "{{result}}")],
+            width=8,
+            height=8,
+            unit="cps",
+            colors={result.value: color for result, color in POLL_RESULT_COLORS.items()},
+            bars=True,
         ),
-        8,
-        8,
-    )
-    buckets = f"sum by (le) ({rate('api_request_duration_seconds_bucket', JOB)})"
-    yield area(
-        lines(
-            "Latency of requests",
-            "How long requests to the API took: half, and 95 and 99 of a hundred, took at most so long.",
+        timeseries(
+            "Poll duration, 10 slowest projects",
+            "Duration of the last poll of each project, including waits for the rate limit.",
+            [range_query(top_ten_projects(POLL_DURATION, durations), "{{project}}")],
+            width=8,
+            height=8,
+            unit="s",
+        ),
+    ]
+
+
+def _requests() -> list[Builder[Panel]]:
+    limit = last_seen(selector("cloudsql_backup_exporter_api_requests_per_second_limit", JOB))
+    buckets = f"sum by (le) ({rate('cloudsql_backup_exporter_api_request_duration_seconds_bucket', JOB)})"
+    return [
+        timeseries(
+            "Requests and rate limit",
+            "API requests of each exporter, and the limit set by `requests_per_minute`.",
             [
-                ranged(f"histogram_quantile({share}, {buckets})", f"{share:.0%}", ref)
-                for share, ref in ((0.5, "A"), (0.95, "B"), (0.99, "C"))
+                range_query(f"sum by (instance) ({API_REQUESTS})", "{{instance}}", "A"),
+                range_query(f"min({limit})", "rate limit", "B"),
             ],
-            "s",
-            {"50%": GREEN, "95%": ORANGE, "99%": RED},
+            width=8,
+            height=8,
+            unit="reqps",
+            colors={"rate limit": RED},
+            dashed=["rate limit"],
         ),
-        8,
-        8,
-    )
-    failed = rate("api_requests_total", JOB, 'code!="200"')
-    yield area(
-        lines(
-            "Share of requests that failed, by method",
-            "Requests to the API that were not answered with 200, of all.",
+        timeseries(
+            "Requests by status code",
+            "API requests by HTTP status code, or by error if there was no response.",
+            [range_query(f"sum by (code) ({API_REQUESTS}) > 0", "{{code}}")],
+            width=8,
+            height=8,
+            unit="reqps",
+            colors={"200": GREEN},
+            bars=True,
+        ),
+        timeseries(
+            "Request duration",
+            "50th, 95th and 99th percentile of API request duration.",
             [
-                ranged(
-                    f"sum by (method) ({failed}) / sum by (method) ({requests}) > 0",
-                    "{{method}}",
-                )
+                range_query(f"histogram_quantile(0.5, {buckets})", "p50", "A"),
+                range_query(f"histogram_quantile(0.95, {buckets})", "p95", "B"),
+                range_query(f"histogram_quantile(0.99, {buckets})", "p99", "C"),
             ],
-            "percentunit",
-        ).no_value("None failed, as far as is known"),
-        8,
-        8,
-    )
-    yield area(
-        lines(
+            width=8,
+            height=8,
+            unit="s",
+            colors={"p50": GREEN, "p95": ORANGE, "p99": RED},
+        ),
+    ]
+
+
+def _request_errors() -> list[Builder[Panel]]:
+    failed = rate("cloudsql_backup_exporter_api_requests_total", JOB, 'code!="200"')
+    retries = rate("cloudsql_backup_exporter_api_retries_total", JOB)
+    unreadable = rate("cloudsql_backup_exporter_unreadable_items_total", JOB)
+    return [
+        timeseries(
+            "Share of failed requests by method",
+            "API requests with a status code other than 200, as a share of all requests.",
+            [range_query(f"sum by (method) ({failed}) / sum by (method) ({API_REQUESTS}) > 0", "{{method}}")],
+            width=8,
+            height=8,
+            unit="percentunit",
+            no_value="No failed requests, provided that other panels show data",
+        ),
+        timeseries(
             "Retries",
-            "Requests that were made again after trouble of a passing kind.",
-            [ranged(f"sum by (method) ({rate('api_retries_total', JOB)})", "{{method}}")],
-            "reqps",
+            "API requests retried after a transient error.",
+            [range_query(f"sum by (method) ({retries})", "{{method}}")],
+            width=8,
+            height=8,
+            unit="reqps",
         ),
-        8,
-        8,
-    )
-    yield area(
-        lines(
-            "Items that could not be read",
-            "Items of the API's answers that could not be read in whole; counted at every poll that meets them.",
-            [ranged(f"sum by (kind) ({rate('unreadable_items_total', JOB)})", "{{kind}}")],
-            "cps",
+        timeseries(
+            "Unreadable items",
+            "API items with unreadable fields, counted on every poll that returns them.",
+            [range_query(f"sum by (kind) ({unreadable})", "{{kind}}")],
+            width=8,
+            height=8,
+            unit="cps",
         ),
-        8,
-        8,
-    )
+    ]
 
 
-def _machine() -> Iterator[Builder[Panel]]:
-    yield area(
-        lines(
+def _process() -> list[Builder[Panel]]:
+    cpu = while_up(f"rate({selector('process_cpu_seconds_total', JOB)}[$__rate_interval])")
+    return [
+        timeseries(
             "Up",
-            "1 while a scrape of the target succeeds, 0 while it fails, for a day after the last that did.",
-            [ranged(f"up{{{JOB}}} and on (job, instance) last_over_time({UP}[1d])", "{{instance}}")],
-            "short",
-        )
-        .max(1)
-        .decimals(0),
-        6,
-        8,
-    )
-    yield area(
-        lines(
-            "Scrape duration",
-            "How long Prometheus took to scrape each target.",
-            [ranged(living(f"scrape_duration_seconds{{{JOB}}}"), "{{instance}}")],
-            "s",
+            "1 if the last scrape of the target succeeded, 0 if it failed. Shown for 1 day after the last success.",
+            [range_query(f"up{{{JOB}}} and on (job, instance) last_over_time({EXPORTER_UP}[1d])", "{{instance}}")],
+            width=6,
+            height=8,
+            unit="short",
+            max_value=1,
+            decimals=0,
         ),
-        6,
-        8,
-    )
-    yield area(
-        lines(
+        timeseries(
+            "Scrape duration",
+            "Duration of each scrape, as measured by Prometheus.",
+            [range_query(while_up(selector("scrape_duration_seconds", JOB)), "{{instance}}")],
+            width=6,
+            height=8,
+            unit="s",
+        ),
+        timeseries(
             "Memory",
             "Resident memory of each exporter.",
-            [ranged(living(f"process_resident_memory_bytes{{{JOB}}}"), "{{instance}}")],
-            "bytes",
+            [range_query(while_up(selector("process_resident_memory_bytes", JOB)), "{{instance}}")],
+            width=6,
+            height=8,
+            unit="bytes",
         ),
-        6,
-        8,
-    )
-    yield area(
-        lines(
+        timeseries(
             "CPU",
-            "Cores that each exporter keeps busy.",
-            [ranged(living(f"rate(process_cpu_seconds_total{{{JOB}}}[$__rate_interval])"), "{{instance}}")],
-            "percentunit",
+            "CPU cores used by each exporter.",
+            [range_query(cpu, "{{instance}}")],
+            width=6,
+            height=8,
+            unit="percentunit",
         ),
-        6,
-        8,
-    )
+    ]
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
-    return dashboard(
-        IDENTITY,
-        VARIABLES,
-        [
-            Row("", [area(tile, 3, 4) for tile in _tiles()]),
-            Row("", list(_who())),
-            Row("Facts", list(_facts())),
-            Row("Requests to the API", list(_api())),
-            Row("The process", list(_machine())),
-        ],
-    )
+    """Return the dashboard."""
+    rows = [
+        Row("", [*_project_stats(), *_exporter_stats(), _projects(), _exporters()]),
+        Row("Facts and polls", _facts()),
+        Row("API requests", [*_requests(), *_request_errors()]),
+        Row("Process", _process()),
+    ]
+    return dashboard(METADATA, VARIABLES, rows)

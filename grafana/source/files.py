@@ -1,4 +1,4 @@
-"""What Grafana takes: each dashboard as a file to provision, and as one to import by hand or from grafana.com."""
+"""Dashboard files: each dashboard once for provisioning, and once for import by hand or from grafana.com."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,12 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from grafana.source import exporter, fleet, instance
-from grafana.source.assembly import RUNBOOKS_AT
+from grafana.source.runbooks import BASE_URL
 
 FOLDER = Path(__file__).parent.parent
 DASHBOARDS = (fleet.build, instance.build, exporter.build)
-GRAFANA = "12.0.0"  # the oldest that the schema suits
-PANELS = {
+MIN_GRAFANA_VERSION = "12.0.0"  # for schema version 42
+PANEL_NAMES = {
     "bargauge": "Bar gauge",
     "stat": "Stat",
     "state-timeline": "State timeline",
@@ -23,19 +23,19 @@ PANELS = {
 
 
 def files() -> dict[Path, str]:
-    """The text of every file, by where it belongs."""
-    written = {}
+    """Return the content of every file, by path."""
+    contents = {}
     for build in DASHBOARDS:
         plain = _plain(build())
-        written[FOLDER / "dashboards" / f"{plain['uid']}.json"] = _text(plain)
-        written[FOLDER / "import" / f"{plain['uid']}.json"] = _text(_importable(plain))
-    return written
+        contents[FOLDER / "dashboards" / f"{plain['uid']}.json"] = _text(plain)
+        contents[FOLDER / "import" / f"{plain['uid']}.json"] = _text(_importable(plain))
+    return contents
 
 
 def _plain(dashboard: Dashboard) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(dashboard, cls=JSONEncoder))
-    for shown in (*plain["links"], *plain["annotations"]["list"]):
-        shown.pop("placement", None)  # the SDK's only word for it puts them out of sight, into a menu
+    for item in (*plain["links"], *plain["annotations"]["list"]):
+        item.pop("placement", None)  # the only value that the SDK knows hides them in a menu
     return plain
 
 
@@ -44,12 +44,12 @@ def _text(content: dict[str, Any]) -> str:
 
 
 def _importable(dashboard: dict[str, Any]) -> dict[str, Any]:
-    """The dashboard with what Grafana asks for when somebody imports it: the data source, and where runbooks are."""
+    """Return a dashboard with inputs for the import: the data source and the address of the runbooks."""
     inputs = [
         {
             "name": "DS_PROMETHEUS",
             "label": "Prometheus",
-            "description": "The Prometheus that scrapes the exporter",
+            "description": "Prometheus server that scrapes the exporter",
             "type": "datasource",
             "pluginId": "prometheus",
             "pluginName": "Prometheus",
@@ -57,24 +57,24 @@ def _importable(dashboard: dict[str, Any]) -> dict[str, Any]:
         {
             "name": "VAR_RUNBOOKS",
             "label": "Runbooks",
-            "description": "Where the pages of docs/runbooks/ are served",
+            "description": "Base URL of the runbooks (docs/runbooks/)",
             "type": "constant",
-            "value": RUNBOOKS_AT,
+            "value": BASE_URL,
         },
     ]
-    used = {panel["type"] for panel in dashboard["panels"]} - {"row"}
+    panel_types = {panel["type"] for panel in dashboard["panels"]} - {"row"}
     requires = [
-        {"type": "grafana", "id": "grafana", "name": "Grafana", "version": GRAFANA},
+        {"type": "grafana", "id": "grafana", "name": "Grafana", "version": MIN_GRAFANA_VERSION},
         {"type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0"},
-        *({"type": "panel", "id": kind, "name": PANELS[kind], "version": ""} for kind in sorted(used)),
+        *({"type": "panel", "id": kind, "name": PANEL_NAMES[kind], "version": ""} for kind in sorted(panel_types)),
     ]
-    asked = {"datasource": _asked("${DS_PROMETHEUS}"), "runbooks": _asked("${VAR_RUNBOOKS}")}
-    variables = [variable | asked.get(variable["name"], {}) for variable in dashboard["templating"]["list"]]
+    values = {"datasource": _current("${DS_PROMETHEUS}"), "runbooks": _current("${VAR_RUNBOOKS}")}
+    variables = [variable | values.get(variable["name"], {}) for variable in dashboard["templating"]["list"]]
     for variable in variables:
         if variable["name"] == "runbooks":
             variable["query"] = "${VAR_RUNBOOKS}"
     return {"__inputs": inputs, "__requires": requires, **dashboard, "id": None, "templating": {"list": variables}}
 
 
-def _asked(value: str) -> dict[str, Any]:
+def _current(value: str) -> dict[str, Any]:
     return {"current": {"selected": False, "text": value, "value": value}}

@@ -1,384 +1,457 @@
-"""The Instance dashboard: the verdict on one instance, what it rests on, and how it came about."""
+"""The Instance dashboard: verdict, findings, configuration and history of one instance."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
 
-from grafana_foundation_sdk.builders import stat, timeseries
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
-from grafana.source import promql
-from grafana.source.assembly import (
-    INSTANCE,
-    RUNBOOKS,
+from exporter.facts.model import RunStatus
+from exporter.verdict.rules import Protection
+from grafana.source.dashboard import (
+    INSTANCE_UID,
+    Metadata,
     Row,
     dashboard,
-    failures,
+    failed_runs_annotation,
     instance_variable,
     project_variable,
     team_variable,
-    to_runbook,
 )
-from grafana.source.panels import (
+from grafana.source.panels import bar_gauge, stat, state_stat, state_timeline, table, timeseries
+from grafana.source.promql import (
+    AUTOMATED,
+    EXPORTER_UP,
+    FAILED_RUNS,
+    INSTANCE,
+    INSTANCE_LABELS,
+    ON_DEMAND,
+    RECOVERY_POINT_AGE,
+    current,
+    encoded,
+    per_instance,
+    per_project,
+    selector,
+)
+from grafana.source.queries import Query, instant_query, range_query, table_query
+from grafana.source.runbooks import RUNBOOK_MAPPINGS, runbook_link
+from grafana.source.style import (
     BLUE,
-    COLOURED,
+    COLORED_TEXT,
     GREEN,
     GREY,
     ORANGE,
     PURPLE,
     RED,
-    RUNS,
-    STATES,
-    area,
-    bars,
-    instant,
-    lines,
-    listing,
-    number,
-    ranged,
-    ranking,
-    rows,
-    timeline,
-    worded,
+    RUN_COLORS,
+    STATE_COLORS,
+    value_mappings,
     words,
 )
-from grafana.source.promql import AGE, EACH, FAILURES, PREFIX, UP, chosen, each, now, selector
 
 HOUR = 3600
-AUTOMATED, ON_DEMAND = 'backup_type="automated"', 'backup_type="on_demand"'
-FINE = "5m"  # the shortest step: polls are this far apart
-VARIABLES = (project_variable(several=False), team_variable(), instance_variable(several=False))
+METADATA = Metadata(
+    INSTANCE_UID,
+    "Cloud SQL backups / Instance",
+    "Backup status of one Cloud SQL instance: verdict, findings, configuration and history.",
+    "now-7d",
+)
+VARIABLES = (project_variable(multi=False), team_variable(), instance_variable(multi=False))
+STEP = "5m"  # minimum step of graphs: the default poll interval
+
+# Where replicas differ, the first in this order wins. Of runs, completed ones come before those in progress: a replica
+# that still sees a run in progress has older facts.
+STATE_CODES: Mapping[str, int] = {
+    Protection.UNPROTECTED: 5,
+    Protection.AT_RISK: 4,
+    Protection.PROTECTED: 1,
+    Protection.EXEMPT: 2,
+    Protection.UNKNOWN: 3,
+}
+RUN_CODES = {
+    RunStatus.FAILED.lower(): 5,
+    RunStatus.OVERDUE.lower(): 6,
+    RunStatus.SUCCESSFUL.lower(): 3,
+    RunStatus.SKIPPED.lower(): 4,
+    RunStatus.RUNNING.lower(): 2,
+    RunStatus.ENQUEUED.lower(): 1,
+    RunStatus.UNKNOWN.lower(): 7,
+}
+COMPLETED_RUN_CODES = {status.lower(): RUN_CODES[status.lower()] for status in RUN_COLORS if status.completed}
+RUN_STATUS_COLORS = {status.lower(): color for status, color in RUN_COLORS.items()}
+STATE_MAPPINGS = value_mappings({str(code): (words(state), STATE_COLORS[state]) for state, code in STATE_CODES.items()})
+RUN_MAPPINGS = value_mappings({str(code): (status, RUN_STATUS_COLORS[status]) for status, code in RUN_CODES.items()})
 
 
-STATE_CODES = {"unprotected": 5, "at_risk": 4, "protected": 1, "exempt": 2, "unknown": 3}
-RUN_CODES = {status: code for status, (code, _) in RUNS.items()}
-STATE_WORDS = words({str(code): (name.replace("_", " "), STATES[name]) for name, code in STATE_CODES.items()})
-RUN_WORDS = words({str(code): (status, colour) for status, (code, colour) in RUNS.items()})
-
-
-def _tiles() -> Iterator[stat.Panel]:
-    yield worded(
-        "Verdict",
-        "The state of the instance's backups: that of the worst finding.",
-        instant(chosen("protection", "state", STATE_CODES)),
-        STATE_WORDS,
-    )
-    yield number(
-        "Would lose",
-        "What a restore would lose: time since the moment up to which a restore loses nothing.",
-        instant(AGE),
-        "s",
-    ).decimals(1)
-    yield number(
-        "Age vs. limit",
-        "Age of the recovery point, of the `max_age` of its policy: beyond 100 % it is at risk.",
-        instant(f"{AGE} / {each('policy_max_age_seconds')}"),
-        "percentunit",
-        ((None, GREEN), (1, ORANGE)),
-    ).decimals(0)
-    yield worded(
-        "Last backup",
-        "How the newest automated run that has ended came out. SKIPPED is no problem: there was no new data.",
-        instant(
-            chosen(
-                "last_completed_status",
-                "status",
-                {k: v for k, v in RUN_CODES.items() if k in ("successful", "failed", "skipped", "overdue")},
-                AUTOMATED,
-            )
+def _verdict_stats() -> list[Builder[Panel]]:
+    max_age = per_instance("cloudsql_backup_policy_max_age_seconds")
+    return [
+        state_stat(
+            "Verdict",
+            "State of the instance: that of its worst finding.",
+            instant_query(encoded("cloudsql_backup_protection", "state", STATE_CODES)),
+            STATE_MAPPINGS,
+            width=3,
+            height=4,
         ),
-        RUN_WORDS,
-    )
-    yield number(
-        "Failures in a row",
-        "Automated runs that failed since the last that was successful or skipped.",
-        instant(each("consecutive_failures", AUTOMATED)),
-        "short",
-        ((None, GREEN), (1, ORANGE), (3, RED)),
-    )
-    yield number(
-        "Next due in",
-        "Time until the next automated backup must have begun: the end of its window.",
-        instant(f"{each('next_due_timestamp_seconds')} - time()"),
-        "s",
-    ).decimals(1)
-    yield number(
-        "Restorable",
-        "Backups that can be restored now, automated and on demand.",
-        instant(f"sum({each('retained', by='backup_type')})"),
-        "short",
-        ((None, RED), (1, GREEN)),
-    )
-    yield number(
-        "Facts read",
-        "Time since the project was last read: everything here is at least this old.",
-        instant(promql.project("project_facts_age_seconds", replicas="min")),
-        "s",
-        ((None, GREEN), (2700, ORANGE), (HOUR, PURPLE)),
-    ).decimals(0)
+        stat(
+            "Loss on restore",
+            "Time since the recovery point. A restore loses the data written since then.",
+            instant_query(RECOVERY_POINT_AGE),
+            width=3,
+            height=4,
+            unit="s",
+            decimals=1,
+        ),
+        stat(
+            "Age / max age",
+            "Age of the recovery point relative to `max_age` of the policy. Above 100 % the instance is at risk.",
+            instant_query(f"{RECOVERY_POINT_AGE} / {max_age}"),
+            width=3,
+            height=4,
+            unit="percentunit",
+            thresholds=((None, GREEN), (1, ORANGE)),
+            decimals=0,
+        ),
+        state_stat(
+            "Last run",
+            "Status of the newest completed automated run. SKIPPED is not a problem: there was no new data.",
+            instant_query(encoded("cloudsql_backup_last_completed_status", "status", COMPLETED_RUN_CODES, AUTOMATED)),
+            RUN_MAPPINGS,
+            width=3,
+            height=4,
+        ),
+    ]
 
 
-def _why() -> Iterator[Builder[Panel]]:
-    findings = f"{now('finding', by='finding')} == 1"
-    exempt = f"{now('exempt', by='reason')} == 1"
-    yield area(
-        listing(
-            "Findings",
-            "What is wrong, or why no automated backup is expected.",
-            [
-                rows(f'label_replace({findings}, "runbook", "$1", "finding", "(.+)")', "A"),
-                rows(exempt, "B"),
-            ],
-            {"finding": "Finding", "reason": "Exempt because", "runbook": "Runbook"},
-            {"Runbook": {"mappings": [words(RUNBOOKS)], "links": [to_runbook()]}},
-        ).no_value("No finding, as long as there is a verdict above."),
-        7,
-        7,
-    )
-    yield area(
-        ranking(
-            "Failures by error code",
-            "Backups that failed in the time range, also those that a retry made good.",
-            [instant(f"sum by (code) ({FAILURES}) > 0", "{{code}}")],
-            "short",
-            ((None, GREEN), (0.5, RED)),
-        )
-        .decimals(0)
-        .no_value("No failure, as long as there is a verdict above"),
-        8,
-        7,
-    )
+def _backup_stats() -> list[Builder[Panel]]:
+    retained = per_instance("cloudsql_backup_retained", by="backup_type")
+    return [
+        stat(
+            "Failures in a row",
+            "Automated runs that failed since the last successful or skipped one.",
+            instant_query(per_instance("cloudsql_backup_consecutive_failures", AUTOMATED)),
+            width=3,
+            height=4,
+            thresholds=((None, GREEN), (1, ORANGE), (3, RED)),
+        ),
+        stat(
+            "Next due in",
+            "Time until the next automated backup must have started, at the end of the backup window.",
+            instant_query(f"{per_instance('cloudsql_backup_next_due_timestamp_seconds')} - time()"),
+            width=3,
+            height=4,
+            unit="s",
+            decimals=1,
+        ),
+        stat(
+            "Retained backups",
+            "Automated and on-demand backups that can be restored now.",
+            instant_query(f"sum({retained})"),
+            width=3,
+            height=4,
+            thresholds=((None, RED), (1, GREEN)),
+        ),
+        stat(
+            "Age of facts",
+            "Time since the project was read. All data on this dashboard is at least this old.",
+            instant_query(per_project("cloudsql_backup_exporter_project_facts_age_seconds", replicas="min")),
+            width=3,
+            height=4,
+            unit="s",
+            thresholds=((None, GREEN), (2700, ORANGE), (HOUR, PURPLE)),
+            decimals=0,
+        ),
+    ]
+
+
+def _findings_and_alerts() -> list[Builder[Panel]]:
+    findings = f"{current('cloudsql_backup_finding', by='finding')} == 1"
+    exempt = f"{current('cloudsql_backup_exempt', by='reason')} == 1"
     firing = 'ALERTS{alertstate="firing", project=~"$project", instance_id=~"$instance"}'
-    yield area(
-        listing(
-            "Alerts firing",
-            "Alerts of the rules that ship with the exporter, about this instance. They begin ten minutes after the "
-            "finding or later, and end up to a quarter of an hour after it.",
-            [rows(f"max by (alertname, severity, team) ({firing})", "A")],
-            {"alertname": "Alert", "severity": "Severity", "team": "Team"},
-            {
-                "Alert": {"links": [to_runbook(prefix="")]},
+    severities = value_mappings({"critical": ("critical", RED), "warning": ("warning", ORANGE)})
+    return [
+        table(
+            "Findings",
+            "Findings of the instance, or the reason why it is exempt.",
+            [
+                table_query(f'label_replace({findings}, "runbook", "$1", "finding", "(.+)")', "A"),
+                table_query(exempt, "B"),
+            ],
+            width=7,
+            height=7,
+            columns={"finding": "Finding", "reason": "Exemption", "runbook": "Runbook"},
+            overrides={"Runbook": {"mappings": [RUNBOOK_MAPPINGS], "links": [runbook_link()]}},
+            no_value="No findings, provided that there is a verdict above.",
+        ),
+        bar_gauge(
+            "Failed runs by error code",
+            "Failed backup runs in the time range, including those followed by a successful retry.",
+            [instant_query(f"sum by (code) ({FAILED_RUNS}) > 0", "{{code}}")],
+            width=8,
+            height=7,
+            thresholds=((None, GREEN), (0.5, RED)),
+            decimals=0,
+            no_value="No failed runs, provided that there is a verdict above",
+        ),
+        table(
+            "Firing alerts",
+            "Alerts about this instance from the rules shipped with the exporter. They start firing 10 minutes or more "
+            "after a finding appears, and stop up to 15 minutes after it disappears.",
+            [table_query(f"max by (alertname, severity, team) ({firing})")],
+            width=9,
+            height=7,
+            columns={"alertname": "Alert", "severity": "Severity", "team": "Team"},
+            overrides={
+                "Alert": {"links": [runbook_link(prefix="")]},
                 "Team": {"custom.width": 100},
-                "Severity": {
-                    "custom.width": 90,
-                    "mappings": [words({"critical": ("critical", RED), "warning": ("warning", ORANGE)})],
-                    **COLOURED,
-                },
+                "Severity": {"custom.width": 90, "mappings": [severities], **COLORED_TEXT},
             },
-        ).no_value("No alert fires. That says nothing where the rules are not loaded."),
-        9,
-        7,
-    )
+            no_value="No firing alerts, provided that the alerting rules are loaded.",
+        ),
+    ]
 
 
-def _configuration() -> Iterator[Builder[Panel]]:
-    labels = promql.selector(PREFIX + "instance_labels", promql.INSTANCE)
-    info = (
-        "database_version",
-        "edition",
-        "instance_type",
-        "availability_type",
-        "region",
-        "backup_location",
-        "backup_tier",
-    )
-    yield area(
-        listing(
-            "What it is",
-            "The instance, as the API tells of it; and the team that its user label names.",
-            [rows(now("instance_info", by=", ".join(info)), "A"), rows(f"max by ({EACH}, label_team) ({labels})", "B")],
-            {name: name.replace("_", " ").capitalize() for name in info} | {"label_team": "Team"},
-            {},
-        ).no_value("Nothing is known of it."),
-        24,
-        4,
-    )
-    told = {
-        "enabled": "Automated backups",
-        "window_start_seconds": "Window opens (UTC)",
-        "retention_backups": "Keeps",
-        "pitr_enabled": "Point-in-time recovery",
-        "transaction_log_retention_seconds": "Keeps logs for",
-        "policy_max_age_seconds": "At risk beyond",
-        "policy_critical_age_seconds": "Unprotected beyond",
-        "policy_max_duration_seconds": "May take",
+def _instance_info() -> Builder[Panel]:
+    headings = {
+        "database_version": "Database version",
+        "edition": "Edition",
+        "instance_type": "Instance type",
+        "availability_type": "Availability type",
+        "region": "Region",
+        "backup_location": "Backup location",
+        "backup_tier": "Backup tier",
     }
-    refs = "ABCDEFGH"
-    switch = {"mappings": [words({"0": ("off", RED), "1": ("on", GREEN)})], **COLOURED}
-    span = {"unit": "s", "decimals": 2}
-    yield area(
-        listing(
-            "Configuration and policy",
-            "How backups of the instance are configured, and what its policy expects of them.",
-            [rows(each(metric), ref) for metric, ref in zip(told, refs, strict=True)],
-            {f"Value #{ref}": heading for ref, heading in zip(refs, told.values(), strict=True)},
-            {
-                "Automated backups": switch,
-                "Point-in-time recovery": {**switch, "mappings": [words({"0": ("off", GREY), "1": ("on", GREEN)})]},
-                "Window opens (UTC)": {"unit": "dthms"},
-                "Keeps": {"unit": "suffix: backups"},
-                "Keeps logs for": span,
-                "At risk beyond": span,
-                "Unprotected beyond": span,
-                "May take": span,
-            },
-        ).no_value("Nothing is known of it."),
-        24,
-        4,
+    labels = selector("cloudsql_backup_instance_labels", INSTANCE)
+    return table(
+        "Instance",
+        "Properties of the instance as reported by the API, and the team from its user label.",
+        [
+            table_query(current("cloudsql_backup_instance_info", by=", ".join(headings)), "A"),
+            table_query(f"max by ({INSTANCE_LABELS}, label_team) ({labels})", "B"),
+        ],
+        width=24,
+        height=4,
+        columns={**headings, "label_team": "Team"},
+        no_value="No data",
     )
 
 
-def _history() -> Iterator[Builder[Panel]]:
-    runs = (("automated", AUTOMATED), ("on demand", ON_DEMAND))
-    lanes = [ranged(chosen("protection", "state", STATE_CODES), "verdict", "A", FINE)]
-    yield area(
-        timeline("Verdict over time", "The state of the instance's backups over time.", lanes, STATE_WORDS), 24, 4
+def _configuration() -> Builder[Panel]:
+    on_or_off = value_mappings({"0": ("off", RED), "1": ("on", GREEN)})
+    on_or_neutral = value_mappings({"0": ("off", GREY), "1": ("on", GREEN)})
+    duration = {"unit": "s", "decimals": 2}
+    return table(
+        "Configuration and policy",
+        "Backup configuration of the instance, and thresholds of its policy.",
+        [
+            table_query(per_instance("cloudsql_backup_enabled"), "A"),
+            table_query(per_instance("cloudsql_backup_window_start_seconds"), "B"),
+            table_query(per_instance("cloudsql_backup_retention_backups"), "C"),
+            table_query(per_instance("cloudsql_backup_pitr_enabled"), "D"),
+            table_query(per_instance("cloudsql_backup_transaction_log_retention_seconds"), "E"),
+            table_query(per_instance("cloudsql_backup_policy_max_age_seconds"), "F"),
+            table_query(per_instance("cloudsql_backup_policy_critical_age_seconds"), "G"),
+            table_query(per_instance("cloudsql_backup_policy_max_duration_seconds"), "H"),
+        ],
+        width=24,
+        height=4,
+        columns={
+            "Value #A": "Automated backups",
+            "Value #B": "Window start (UTC)",
+            "Value #C": "Retention",
+            "Value #D": "Point-in-time recovery",
+            "Value #E": "Log retention",
+            "Value #F": "Max age",
+            "Value #G": "Critical age",
+            "Value #H": "Max duration",
+        },
+        overrides={
+            "Automated backups": {"mappings": [on_or_off], **COLORED_TEXT},
+            "Point-in-time recovery": {"mappings": [on_or_neutral], **COLORED_TEXT},
+            "Window start (UTC)": {"unit": "dthms"},
+            "Retention": {"unit": "suffix: backups"},
+            "Log retention": duration,
+            "Max age": duration,
+            "Critical age": duration,
+            "Max duration": duration,
+        },
+        no_value="No data",
     )
-    lanes = [
-        ranged(chosen("last_run_status", "status", RUN_CODES, matcher), name, ref, FINE)
-        for (name, matcher), ref in zip(runs, "AB", strict=True)
-    ]
-    yield area(
-        timeline("Newest run over time", "Status of the newest run of each type, over time.", lanes, RUN_WORDS),
-        24,
-        5,
+
+
+def _timelines() -> list[Builder[Panel]]:
+    verdict = encoded("cloudsql_backup_protection", "state", STATE_CODES)
+    automated, on_demand = (
+        encoded("cloudsql_backup_last_run_status", "status", RUN_CODES, matcher) for matcher in (AUTOMATED, ON_DEMAND)
     )
-    limits = [
-        ranged(each("policy_max_age_seconds"), "limit", "B", FINE),
-        ranged(each("policy_critical_age_seconds"), "limit, critical", "C", FINE),
-    ]
-    yield area(
-        lines(
-            "Age of the recovery point against its limits",
-            "What a restore would have lost at each moment. It falls with each backup, and with each run that is "
-            "SKIPPED for want of new data.",
-            [ranged(AGE, "age", "A", FINE), *limits],
-            "s",
-            {"age": BLUE, "limit": ORANGE, "limit, critical": RED},
+    return [
+        state_timeline(
+            "Verdict over time",
+            "State of the instance over time.",
+            [range_query(verdict, "verdict", "A", STEP)],
+            STATE_MAPPINGS,
+            width=24,
+            height=4,
         ),
-        12,
-        8,
-    )
-    daily = "[1d]"  # runs happen once a day: a shorter range would show none or one
-    ended = f"increase({selector(PREFIX + 'runs_total', promql.INSTANCE)}{daily})"
-    yield area(
-        bars(
-            lines(
-                "Runs that ended, in the day before",
-                "How the runs of the 24 hours up to each bar came out; one that failed and was retried counts as both.",
-                [
-                    ranged(
-                        f"sum by (status) (max by (backup_type, status) ({ended})) and on () {UP}",
-                        "{{status}}",
-                        "A",
-                        "1d",
-                    )
-                ],
-                "short",
-                {status: colour for status, (_, colour) in RUNS.items()},
-            )
-        ).decimals(0),
-        12,
-        8,
-    )
-
-
-def _usual(title: str, description: str, metric: str, *limits: Builder[Any]) -> timeseries.Panel:
-    """A duration of the newest automated run, among what was usual in the week before."""
-    selected = selector(PREFIX + metric, promql.INSTANCE, AUTOMATED)
-    usual = [  # by the hour: enough for what changes once a day
-        ranged(f"quantile_over_time({share}, max({selected})[7d:1h]) and on () {UP}", name, ref, FINE)
-        for share, name, ref in ((0.9, "usual, at most", "B"), (0.1, "usual, at least", "C"))
-    ]
-    queries = [ranged(f"max({each(metric, AUTOMATED)})", "newest", "A", FINE), *usual, *limits]
-    return area(
-        lines(
-            title,
-            description,
-            queries,
-            "s",
-            {"newest": BLUE, "usual, at most": GREY, "usual, at least": GREY, "limit": ORANGE},
+        state_timeline(
+            "Newest run over time",
+            "Status of the newest run of each type over time.",
+            [range_query(automated, "automated", "A", STEP), range_query(on_demand, "on demand", "B", STEP)],
+            RUN_MAPPINGS,
+            width=24,
+            height=5,
         ),
-        8,
-        8,
-    )
+    ]
 
 
-def _durations() -> Iterator[Builder[Panel]]:
-    usual = "Dashed: what nine of ten were under, and over, in the week before."
-    limit = ranged(each("policy_max_duration_seconds"), "limit", "D", FINE)
-    yield _usual(
-        "Duration",
-        f"How long the newest successful automated backup took. {usual}",
-        "last_success_duration_seconds",
-        limit,
-    )
-    yield _usual(
-        "Queue time",
-        f"How long the newest automated run waited from enqueued to start. {usual}",
-        "last_run_queue_seconds",
-    )
-    yield _usual(
-        "Delay",
-        f"How long after its window had opened the newest automated run started. {usual}",
-        "last_run_delay_seconds",
-    )
-
-
-def _kept() -> Iterator[Builder[Panel]]:
-    yield area(
-        lines(
-            "Backups kept against configured",
-            "Backups that can be restored. Fewer than configured is usual while an instance is young, or idle.",
+def _age_and_runs() -> list[Builder[Panel]]:
+    # Backups run once a day: a shorter range than a day would show none or one.
+    completed = f"increase({selector('cloudsql_backup_runs_total', INSTANCE)}[1d])"
+    by_status = f"sum by (status) (max by (backup_type, status) ({completed})) and on () {EXPORTER_UP}"
+    return [
+        timeseries(
+            "Recovery point age",
+            "Data loss of a restore at each time, and the limits of the policy. The age drops with each successful "
+            "run, and with each run SKIPPED because there was no new data.",
             [
-                ranged(each("retained", by="backup_type"), "{{backup_type}}", "A", FINE),
-                ranged(each("retention_backups"), "configured", "B", FINE),
+                range_query(RECOVERY_POINT_AGE, "age", "A", STEP),
+                range_query(per_instance("cloudsql_backup_policy_max_age_seconds"), "max age", "B", STEP),
+                range_query(per_instance("cloudsql_backup_policy_critical_age_seconds"), "critical age", "C", STEP),
             ],
-            "short",
-            {"automated": GREEN, "on_demand": BLUE, "configured": GREY},
-        ).decimals(0),
-        8,
-        8,
-    )
-    oldest = f"time() - {each('oldest_retained_timestamp_seconds', by='backup_type')}"
-    logs = f"{each('transaction_log_retention_seconds')}\nand on ({EACH}) {each('pitr_enabled')} == 1"
-    yield area(
-        lines(
-            "Recovery window",
-            "How far back a restore can go: to the oldest backup that is kept; and to any moment as far back as "
-            "transaction logs are configured to reach, where point-in-time recovery is on.",
-            [ranged(oldest, "oldest backup, {{backup_type}}", "A", FINE), ranged(logs, "configured logs", "B", FINE)],
-            "s",
+            width=12,
+            height=8,
+            unit="s",
+            colors={"age": BLUE, "max age": ORANGE, "critical age": RED},
+            dashed=["max age", "critical age"],
         ),
-        8,
-        8,
-    )
-    yield area(
-        lines(
-            "Size",
-            "Chargeable size of all backups that are kept, and of the newest, where the API reports it.",
+        timeseries(
+            "Completed runs per day",
+            "Runs completed in the 24 hours before each bar, by status. A failed run that was retried counts as both.",
+            [range_query(by_status, "{{status}}", "A", "1d")],
+            width=12,
+            height=8,
+            unit="short",
+            colors=RUN_STATUS_COLORS,
+            bars=True,
+            decimals=0,
+        ),
+    ]
+
+
+def _with_usual_range(metric: str) -> list[Query]:
+    """Return queries of a duration of the newest automated run, and of its percentiles over the previous 7 days."""
+    selected = selector(metric, INSTANCE, AUTOMATED)
+    hourly = f"max({selected})[7d:1h]"  # fine enough for what changes once a day
+    return [
+        range_query(f"max({per_instance(metric, AUTOMATED)})", "newest", "A", STEP),
+        range_query(f"quantile_over_time(0.9, {hourly}) and on () {EXPORTER_UP}", "p90 (7 days)", "B", STEP),
+        range_query(f"quantile_over_time(0.1, {hourly}) and on () {EXPORTER_UP}", "p10 (7 days)", "C", STEP),
+    ]
+
+
+def _durations() -> list[Builder[Panel]]:
+    percentiles = "Dashed: 90th and 10th percentile over the previous 7 days."
+    limit = per_instance("cloudsql_backup_policy_max_duration_seconds")
+    colors = {"newest": BLUE, "p90 (7 days)": GREY, "p10 (7 days)": GREY, "max duration": ORANGE}
+    dashed = ["p90 (7 days)", "p10 (7 days)", "max duration"]
+    return [
+        timeseries(
+            "Duration",
+            f"Duration of the newest successful automated run. {percentiles}",
             [
-                ranged(each("retained_size_bytes", by="backup_type"), "kept, {{backup_type}}", "A", FINE),
-                ranged(each("last_success_size_bytes", by="backup_type"), "newest, {{backup_type}}", "B", FINE),
+                *_with_usual_range("cloudsql_backup_last_success_duration_seconds"),
+                range_query(limit, "max duration", "D", STEP),
             ],
-            "bytes",
+            width=8,
+            height=8,
+            unit="s",
+            colors=colors,
+            dashed=dashed,
         ),
-        8,
-        8,
+        timeseries(
+            "Queue time",
+            f"Time from enqueueing to start of the newest automated run. {percentiles}",
+            _with_usual_range("cloudsql_backup_last_run_queue_seconds"),
+            width=8,
+            height=8,
+            unit="s",
+            colors=colors,
+            dashed=dashed,
+        ),
+        timeseries(
+            "Start delay",
+            f"Time from the start of the backup window to the start of the newest automated run. {percentiles}",
+            _with_usual_range("cloudsql_backup_last_run_delay_seconds"),
+            width=8,
+            height=8,
+            unit="s",
+            colors=colors,
+            dashed=dashed,
+        ),
+    ]
+
+
+def _retained_backups() -> Builder[Panel]:
+    retained = per_instance("cloudsql_backup_retained", by="backup_type")
+    return timeseries(
+        "Retained backups by type",
+        "Backups that can be restored, and the configured number. Fewer are normal for a new or idle instance.",
+        [
+            range_query(retained, "{{backup_type}}", "A", STEP),
+            range_query(per_instance("cloudsql_backup_retention_backups"), "configured", "B", STEP),
+        ],
+        width=8,
+        height=8,
+        unit="short",
+        colors={"automated": GREEN, "on_demand": BLUE, "configured": GREY},
+        dashed=["configured"],
+        decimals=0,
+    )
+
+
+def _recovery_window() -> Builder[Panel]:
+    oldest = f"time() - {per_instance('cloudsql_backup_oldest_retained_timestamp_seconds', by='backup_type')}"
+    logs = (
+        f"{per_instance('cloudsql_backup_transaction_log_retention_seconds')}\n"
+        f"and on ({INSTANCE_LABELS}) {per_instance('cloudsql_backup_pitr_enabled')} == 1"
+    )
+    return timeseries(
+        "Recovery window",
+        "How far back a restore can go: to the oldest retained backup and, with point-in-time recovery, to any time "
+        "within the configured retention of transaction logs.",
+        [
+            range_query(oldest, "oldest backup, {{backup_type}}", "A", STEP),
+            range_query(logs, "log retention", "B", STEP),
+        ],
+        width=8,
+        height=8,
+        unit="s",
+        dashed=["log retention"],
+    )
+
+
+def _backup_size() -> Builder[Panel]:
+    retained = per_instance("cloudsql_backup_retained_size_bytes", by="backup_type")
+    newest = per_instance("cloudsql_backup_last_success_size_bytes", by="backup_type")
+    return timeseries(
+        "Backup size",
+        "Chargeable size of all retained backups and of the newest one, if the API reports it.",
+        [
+            range_query(retained, "retained, {{backup_type}}", "A", STEP),
+            range_query(newest, "newest, {{backup_type}}", "B", STEP),
+        ],
+        width=8,
+        height=8,
+        unit="bytes",
     )
 
 
 def build() -> Dashboard:
-    """The whole dashboard."""
-    return dashboard(
-        INSTANCE,
-        VARIABLES,
-        [
-            Row("", [area(tile, 3, 4) for tile in _tiles()]),
-            Row("", [*_why(), *_configuration()]),
-            Row("How it came about", list(_history())),
-            Row("How long automated backups take", list(_durations())),
-            Row("What is kept", list(_kept())),
-        ],
-        [failures()],
-    )
+    """Return the dashboard."""
+    rows = [
+        Row("", [*_verdict_stats(), *_backup_stats(), *_findings_and_alerts(), _instance_info(), _configuration()]),
+        Row("History", [*_timelines(), *_age_and_runs()]),
+        Row("Duration of automated backups", _durations()),
+        Row("Retention", [_retained_backups(), _recovery_window(), _backup_size()]),
+    ]
+    return dashboard(METADATA, VARIABLES, rows, [failed_runs_annotation()])

@@ -1,126 +1,126 @@
-"""PromQL pieces that the panels share. Each is an expression that stands by itself.
+"""PromQL expressions shared by the panels.
 
-Every selector carries the variables of its dashboard. What is shown of a target ends when a scrape of it fails; up to
-then a gap of a few minutes is bridged (Prometheus was restarted, the exporter has not polled yet), so that a short one
-does not blank the wall. Of two replicas of the exporter the one that knows is believed: a blind one goes on exporting
-what it last knew, and says `unknown`.
+Every selector carries the variables of its dashboard. The data of a target disappears as soon as a scrape of it fails.
+Until then gaps of a few minutes are bridged, so that restarting Prometheus or the exporter does not blank the
+dashboards. Of two replicas of the exporter, the one that can read a project wins over one that cannot: the latter
+keeps exporting old facts, and the state `unknown`.
 """
 
 from collections.abc import Mapping
 
-GAP = "10m"
+MAX_GAP = "10m"
 JOB = 'job=~"$job"'
 PROJECT = f'{JOB}, project=~"$project"'
 INSTANCE = f'{PROJECT}, instance_id=~"$instance"'
-PREFIX = "cloudsql_backup_"
-EXPORTER = PREFIX + "exporter_"
-EACH = "project, instance_id"
-UP = f"{EXPORTER}build_info{{{JOB}}}"  # there while the last scrape of an exporter succeeded; `up` is of any target
-SHARD = f"{EXPORTER}shard_info{{{JOB}}}"
+AUTOMATED, ON_DEMAND = 'backup_type="automated"', 'backup_type="on_demand"'
+INSTANCE_LABELS = "project, instance_id"
+# Present while the last scrape of an exporter succeeded; `up` exists for every target of a Prometheus.
+EXPORTER_UP = f"cloudsql_backup_exporter_build_info{{{JOB}}}"
+SHARD = f"cloudsql_backup_exporter_shard_info{{{JOB}}}"
 
 
-def selector(name: str, scope: str, *matchers: str) -> str:
-    """A series by name, within the scope of the variables."""
-    return f"{name}{{{', '.join((scope, *matchers))}}}"
+def selector(metric: str, scope: str, *matchers: str) -> str:
+    """Return a selector of `metric` with the matchers of a scope (JOB, PROJECT or INSTANCE) and more."""
+    return f"{metric}{{{', '.join((scope, *matchers))}}}"
 
 
-def living(expression: str) -> str:
-    """Only of targets that are up: what looks back over a range would outlive them."""
-    return f"({expression} and on (job, instance) {UP})"
+def while_up(expression: str) -> str:
+    """Return only series of targets that are up. A range selector alone would outlive its target."""
+    return f"({expression} and on (job, instance) {EXPORTER_UP})"
 
 
-def seen(selected: str) -> str:
-    """What was last seen of a series."""
-    return living(f"last_over_time({selected}[{GAP}])")
+def last_seen(selected: str) -> str:
+    """Return the last value of each series, while its target is up."""
+    return while_up(f"last_over_time({selected}[{MAX_GAP}])")
 
 
 def rate(metric: str, scope: str, *matchers: str) -> str:
-    """How fast a counter of the exporter grows, per second."""
-    return living(f"rate({selector(EXPORTER + metric, scope, *matchers)}[$__rate_interval])")
+    """Return the per-second rate of a counter, while its target is up."""
+    return while_up(f"rate({selector(metric, scope, *matchers)}[$__rate_interval])")
 
 
 def recorded(expression: str) -> str:
-    """What the recording rules made of it, while an exporter is up: they have no target, and may outlive it."""
-    return f"({expression}) and on () {UP}"
+    """Return series of recording rules while any exporter is up. They have no target, and may outlive the exporter."""
+    return f"({expression}) and on () {EXPORTER_UP}"
 
 
-def each(metric: str, *matchers: str, by: str = "", operation: str = "max") -> str:
-    """One value an instance (and `by` more labels), of two replicas the larger."""
-    labels = f"{EACH}, {by}" if by else EACH
-    return f"{operation} by ({labels}) ({seen(selector(PREFIX + metric, INSTANCE, *matchers))})"
+def per_instance(metric: str, *matchers: str, by: str = "", operation: str = "max") -> str:
+    """Return one value per instance (and per label of `by`): the maximum of all replicas."""
+    labels = f"{INSTANCE_LABELS}, {by}" if by else INSTANCE_LABELS
+    return f"{operation} by ({labels}) ({last_seen(selector(metric, INSTANCE, *matchers))})"
 
 
-def now(metric: str, *matchers: str, by: str = "") -> str:
-    """The same for a series whose absence says something: no gap is bridged."""
-    labels = f"{EACH}, {by}" if by else EACH
-    return f"max by ({labels}) ({selector(PREFIX + metric, INSTANCE, *matchers)})"
+def current(metric: str, *matchers: str, by: str = "") -> str:
+    """Return the same for series whose absence is information: no gap is bridged."""
+    labels = f"{INSTANCE_LABELS}, {by}" if by else INSTANCE_LABELS
+    return f"max by ({labels}) ({selector(metric, INSTANCE, *matchers)})"
 
 
-def project(metric: str, replicas: str = "max", shards: str = "max") -> str:
-    """One value a project of what the exporter says of it: of the replicas of a shard, then of the shards."""
-    of_shards = f"{seen(selector(EXPORTER + metric, PROJECT))} * on (job, instance) group_left (index) {SHARD}"
+def per_project(metric: str, replicas: str = "max", shards: str = "max") -> str:
+    """Return one value per project, aggregated over the replicas of each shard, then over the shards."""
+    of_shards = f"{last_seen(selector(metric, PROJECT))} * on (job, instance) group_left (index) {SHARD}"
     return f"{shards} by (project) ({replicas} by (project, index) ({of_shards}))"
 
 
-def ten_projects(expression: str, selected: str) -> str:
-    """Over time, the ten in which a series ended largest; by itself topk() would choose others at each step."""
+def top_ten_projects(expression: str, selected: str) -> str:
+    """Return the ten projects with the largest last value of a series. topk() alone selects others at each step."""
     largest = f"topk(10, max by (project) (last_over_time({selected}[1d] @ end())))"
     return f"{expression}\nand on (project) {largest}"
 
 
-def owned(expression: str) -> str:
-    """Only the instances of the teams that are chosen."""
-    return f"({expression})\nand on ({EACH}) {OWNED}"
+def for_teams(expression: str) -> str:
+    """Return only instances of the selected teams."""
+    return f"({expression})\nand on ({INSTANCE_LABELS}) {TEAM_INSTANCES}"
 
 
-def expected(expression: str) -> str:
-    """Only the instances of which backups are expected."""
-    return f"({expression})\nunless on ({EACH}) {selector(PREFIX + 'exempt', INSTANCE)} == 1"
+def not_exempt(expression: str) -> str:
+    """Return only instances that should be backed up."""
+    return f"({expression})\nunless on ({INSTANCE_LABELS}) {selector('cloudsql_backup_exempt', INSTANCE)} == 1"
 
 
-def state(*names: str) -> str:
-    """1 for each instance in one of these states, else 0. Of two replicas the one that knows is believed."""
-    operation = "min" if names == ("unknown",) else "max"
-    return each("protection", f'state=~"{"|".join(names)}"', operation=operation)
+def in_state(*states: str) -> str:
+    """Return 1 for each instance in one of the states, else 0. `unknown` needs the agreement of all replicas."""
+    operation = "min" if states == ("unknown",) else "max"
+    return per_instance("cloudsql_backup_protection", f'state=~"{"|".join(states)}"', operation=operation)
 
 
-def within(expression: str, above: float | None, upto: float | None) -> str:
-    """How many values lie between two bounds; 0 where none does."""
-    bounds = f" > {above:g}" if above is not None else ""
-    bounded = f"(({expression}){bounds}){f' <= {upto:g}' if upto is not None else ''}"
+def count_between(expression: str, low: float | None, high: float | None) -> str:
+    """Return the number of values above `low` and up to `high`; 0 if there are none."""
+    above = f" > {low:g}" if low is not None else ""
+    bounded = f"(({expression}){above}){f' <= {high:g}' if high is not None else ''}"
     return f"count({bounded})\nor 0 * count({expression})"
 
 
-def chosen(metric: str, label: str, codes: Mapping[str, int], *matchers: str) -> str:
-    """A number for the one value of a label that holds; where two replicas differ, the first of `codes`."""
+def encoded(metric: str, label: str, codes: Mapping[str, int], *matchers: str) -> str:
+    """Return the number of the label value that is 1. If replicas differ, the first of `codes` wins."""
 
-    def held(value: str) -> str:
-        selected = selector(PREFIX + metric, INSTANCE, *matchers, f'{label}="{value}"')
-        return f"{'min' if value == 'unknown' else 'max'} by ({EACH}) ({seen(selected)}) == 1"
+    def is_set(value: str) -> str:
+        selected = selector(metric, INSTANCE, *matchers, f'{label}="{value}"')
+        return f"{'min' if value == 'unknown' else 'max'} by ({INSTANCE_LABELS}) ({last_seen(selected)}) == 1"
 
-    return "\nor ".join(f"{code} * ({held(value)})" for value, code in codes.items())
+    return "\nor ".join(f"{code} * ({is_set(value)})" for value, code in codes.items())
 
 
-def _failures() -> str:
-    """What counters of errors grew by in the time range: the larger of two sums that may miss some.
+def _failed_runs() -> str:
+    """Return the increase of the error counters over the time range: the larger of two sums that may miss failures.
 
-    Of each target, increase() bears a lost state. It does not see the first failure of a code, with which the counter
-    comes: that is added where an exporter was seen at the beginning of the range, and the counter was not. Of all
-    targets together, the difference bears a restart under another address.
+    Per target, increase() tolerates a counter reset. It misses the first failure of an error code, with which the
+    counter appears: that one is added if an exporter was up at the beginning of the range and the counter was absent.
+    Over all targets, the difference tolerates a restart under another address.
     """
-    counter = f"{EACH}, backup_type, code"
-    errors = selector(PREFIX + "errors_total", INSTANCE)
+    counter = f"{INSTANCE_LABELS}, backup_type, code"
+    errors = selector("cloudsql_backup_errors_total", INSTANCE)
     first = f"min_over_time({errors}[$__range])"
     past = f"max by ({counter}) (last_over_time({errors}[1h] offset $__range))"
-    watched = f"last_over_time({UP}[1h] offset $__range)"
-    of_each = (
-        f"increase({errors}[$__range])\n+ ({first} unless on ({counter}) {past} and on () {watched} or 0 * {first})"
+    was_up = f"last_over_time({EXPORTER_UP}[1h] offset $__range)"
+    per_target = (
+        f"increase({errors}[$__range])\n+ ({first} unless on ({counter}) {past} and on () {was_up} or 0 * {first})"
     )
-    of_all = f"max by ({counter}) ({living(errors)}) - {past}"
-    return f"(max by ({counter}) (\nround({of_each})\nor {of_all}\n) and on () {UP})"
+    over_all = f"max by ({counter}) ({while_up(errors)}) - {past}"
+    return f"(max by ({counter}) (\nround({per_target})\nor {over_all}\n) and on () {EXPORTER_UP})"
 
 
-AGE = each("recovery_point_age_seconds", operation="min")
-FAILURES = _failures()
-EXPECTED = f"({state('protected', 'at_risk', 'unprotected')} == 1 or {state('unknown')} == 1)"
-OWNED = seen(selector(PREFIX + "instance_labels", INSTANCE, 'label_team=~"$team"'))
+RECOVERY_POINT_AGE = per_instance("cloudsql_backup_recovery_point_age_seconds", operation="min")
+FAILED_RUNS = _failed_runs()
+BACKUP_EXPECTED = f"({in_state('protected', 'at_risk', 'unprotected')} == 1 or {in_state('unknown')} == 1)"
+TEAM_INSTANCES = last_seen(selector("cloudsql_backup_instance_labels", INSTANCE, 'label_team=~"$team"'))

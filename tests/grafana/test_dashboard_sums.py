@@ -1,14 +1,13 @@
-"""What the dashboards make of counters and of several exporters, told in series and judged by promtool."""
+"""Failed runs and project status computed from given series, checked with promtool."""
 
-import re
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from grafana.source.promql import FAILURES, project
-from tests.support.dashboards import filled
+from grafana.source.promql import FAILED_RUNS, per_project
+from tests.support.dashboards import interpolate
 
 VALUES = {"job": ".+", "project": ".+", "instance": ".+", "__range": "24h"}
 NOW = 48  # hours; the time range begins at 24
@@ -18,43 +17,43 @@ BUILD = 'cloudsql_backup_exporter_build_info{job="j"'
 
 
 def hours(*spans: tuple[int, int | None]) -> str:
-    """Values an hour apart, by how many hours each is there; None where there is none."""
+    """Return hourly values, each repeated for a number of hours; None is a missing sample."""
     values = [f"{'_' if value is None else value}" for count, value in spans for _ in range(count)]
     return " ".join(values)
 
 
-def holds(expression: str, series: dict[str, str], expected: dict[str, float], folder: Path) -> str:
-    """What promtool says against it; empty if it is as expected."""
+def promtool_error(expression: str, series: dict[str, str], expected: dict[str, float], folder: Path) -> str:
+    """Return the output of promtool if the result differs from `expected`, else an empty string."""
     samples = [{"labels": labels, "value": value} for labels, value in expected.items()]
-    story = {
+    rule_test = {
         "rule_files": [],
         "tests": [
             {
                 "interval": "1h",
                 "input_series": [{"series": name, "values": values} for name, values in series.items()],
                 "promql_expr_test": [
-                    {"expr": filled(expression, VALUES), "eval_time": f"{NOW}h", "exp_samples": samples}
+                    {"expr": interpolate(expression, VALUES), "eval_time": f"{NOW}h", "exp_samples": samples}
                 ],
             }
         ],
     }
-    file = folder / "story.yml"
-    file.write_text(yaml.safe_dump(story, width=10**9))
-    ended = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)  # noqa: S603, S607
-    return "" if ended.returncode == 0 else ended.stdout + ended.stderr
+    file = folder / "test.yml"
+    file.write_text(yaml.safe_dump(rule_test, width=10**9))
+    promtool = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    return "" if promtool.returncode == 0 else promtool.stdout + promtool.stderr
 
 
-WATCHED = hours((49, 1))
+ALWAYS = hours((49, 1))
 
 
 @pytest.mark.parametrize(
     ("series", "failed"),
     [
-        ({BUILD + A: WATCHED, ERRORS + A: hours((30, None), (19, 1))}, 1),
-        ({BUILD + A: WATCHED, ERRORS + A: hours((30, None), (10, 1), (9, 2))}, 2),
-        ({BUILD + A: WATCHED, ERRORS + A: hours((30, 5), (19, 6))}, 1),
-        ({BUILD + A: WATCHED, ERRORS + A: hours((49, 5))}, 0),
-        # Another address, the same state.
+        ({BUILD + A: ALWAYS, ERRORS + A: hours((30, None), (19, 1))}, 1),
+        ({BUILD + A: ALWAYS, ERRORS + A: hours((30, None), (10, 1), (9, 2))}, 2),
+        ({BUILD + A: ALWAYS, ERRORS + A: hours((30, 5), (19, 6))}, 1),
+        ({BUILD + A: ALWAYS, ERRORS + A: hours((49, 5))}, 0),
+        # A restart under another address, with the saved state.
         (
             {
                 BUILD + A: hours((37, 1)),
@@ -64,27 +63,25 @@ WATCHED = hours((49, 1))
             },
             2,
         ),
-        # The same address, and the state lost.
-        ({BUILD + A: WATCHED, ERRORS + A: hours((30, 5), (10, None), (9, 1))}, 1),
-        # Two replicas that count alike.
-        ({BUILD + A: WATCHED, BUILD + B: WATCHED, **{ERRORS + x: hours((30, 5), (19, 6)) for x in (A, B)}}, 1),
-        # Prometheus is younger than the time range: what was counted before is none of its.
+        # The same address, with the state lost.
+        ({BUILD + A: ALWAYS, ERRORS + A: hours((30, 5), (10, None), (9, 1))}, 1),
+        # Two replicas with the same counts.
+        ({BUILD + A: ALWAYS, BUILD + B: ALWAYS, **{ERRORS + x: hours((30, 5), (19, 6)) for x in (A, B)}}, 1),
+        # Prometheus started within the time range: earlier failures do not count.
         ({BUILD + A: hours((30, None), (19, 1)), ERRORS + A: hours((30, None), (10, 3), (9, 4))}, 1),
     ],
-    ids=["first", "first-and-second", "another", "none", "moved", "lost", "replicas", "young"],
+    ids=["first", "first-and-second", "increase", "none", "new-address", "lost-state", "replicas", "new-prometheus"],
 )
-def test_failures_of_the_time_range_are_those_that_happened_in_it(
-    series: dict[str, str], failed: int, tmp_path: Path
-) -> None:
+def test_failed_runs_counts_failures_in_the_time_range(series: dict[str, str], failed: int, tmp_path: Path) -> None:
     labels = '{project="p", instance_id="i", backup_type="automated", code="E"}'
-    assert holds(FAILURES, series, {labels: failed}, tmp_path) == ""
+    assert promtool_error(FAILED_RUNS, series, {labels: failed}, tmp_path) == ""
 
 
 def _shard(name: str, index: int, up: int) -> dict[str, str]:
     target = f'job="j", instance="{name}"'
     return {
-        f"cloudsql_backup_exporter_build_info{{{target}}}": WATCHED,
-        f'cloudsql_backup_exporter_shard_info{{{target}, index="{index}", total="2"}}': WATCHED,
+        f"cloudsql_backup_exporter_build_info{{{target}}}": ALWAYS,
+        f'cloudsql_backup_exporter_shard_info{{{target}, index="{index}", total="2"}}': ALWAYS,
         f'cloudsql_backup_exporter_project_up{{{target}, project="p"}}': hours((49, up)),
     }
 
@@ -96,15 +93,20 @@ def _shard(name: str, index: int, up: int) -> dict[str, str]:
         ([("a", 0, 1), ("b", 1, 0)], 0),
         ([("a", 0, 0), ("b", 0, 1), ("c", 1, 1)], 1),
     ],
-    ids=["both-read", "one-is-blind", "a-replica-is-blind"],
+    ids=["both-shards-read", "one-shard-fails", "one-replica-fails"],
 )
-def test_a_project_is_read_if_some_replica_of_each_shard_reads_it(
+def test_project_is_up_if_a_replica_of_each_shard_reads_it(
     shards: list[tuple[str, int, int]], read: int, tmp_path: Path
 ) -> None:
     series = {name: values for shard in shards for name, values in _shard(*shard).items()}
-    assert holds(project("project_up", shards="min"), series, {'{project="p"}': read}, tmp_path) == ""
+    assert (
+        promtool_error(
+            per_project("cloudsql_backup_exporter_project_up", shards="min"), series, {'{project="p"}': read}, tmp_path
+        )
+        == ""
+    )
 
 
-def test_a_wrong_expectation_is_noticed(tmp_path: Path) -> None:
-    told = holds("vector(1)", {}, {"{}": 2}, tmp_path)
-    assert re.search("FAILED", told)
+def test_a_wrong_expectation_fails(tmp_path: Path) -> None:
+    error = promtool_error("vector(1)", {}, {"{}": 2}, tmp_path)
+    assert "FAILED" in error

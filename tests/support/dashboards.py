@@ -1,4 +1,4 @@
-"""The dashboards that ship, and what of them asks something."""
+"""The shipped dashboards and their queries."""
 
 import json
 import re
@@ -13,42 +13,44 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)(?::\w+)?\}|(\w+))")
 
 
 class Query(NamedTuple):
-    """A PromQL expression, and who asks it."""
+    """A PromQL expression and the panel or annotation that contains it."""
 
     dashboard: str
-    asker: str  # the title of a panel, or the name of an annotation
+    owner: str  # title of the panel, or name of the annotation
     target: int
     expression: str
 
 
-def loaded(file: Path) -> Dashboard:
-    """A dashboard as Grafana reads it."""
+def load(file: Path) -> Dashboard:
+    """Return a dashboard as Grafana reads it."""
     dashboard: Dashboard = json.loads(file.read_text(encoding="utf-8"))
     return dashboard
 
 
 def panels(dashboard: Dashboard) -> list[dict[str, Any]]:
-    """Every panel but the headings of rows."""
+    """Return every panel, without row headings."""
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
 def queries(dashboard: Dashboard) -> Iterator[Query]:
-    """Everything that panels ask."""
+    """Yield the queries of all panels."""
     for panel in panels(dashboard):
         for index, target in enumerate(panel["targets"]):
             yield Query(dashboard["title"], panel["title"], index, target["expr"])
 
 
 def annotations(dashboard: Dashboard) -> list[Query]:
-    """Everything that annotations ask."""
-    listed = dashboard["annotations"]["list"]
-    return [Query(dashboard["title"], annotation["name"], 0, annotation["expr"]) for annotation in listed]
+    """Return the queries of all annotations."""
+    return [
+        Query(dashboard["title"], annotation["name"], 0, annotation["expr"])
+        for annotation in dashboard["annotations"]["list"]
+    ]
 
 
-def filled(text: str, values: Mapping[str, str]) -> str:
-    """A text with variables in their place; one without a value is an error."""
-    known = {"__rate_interval": "5m", "__range": "6h", "__interval": "5m", "__interval_ms": "300000", **values}
-    return _VARIABLE.sub(lambda found: known[found[1] or found[2]] if _is_variable(found[0]) else found[0], text)
+def interpolate(text: str, values: Mapping[str, str]) -> str:
+    """Return a text with values in place of its variables. Raises KeyError for a variable without a value."""
+    variables = {"__rate_interval": "5m", "__range": "6h", "__interval": "5m", "__interval_ms": "300000", **values}
+    return _VARIABLE.sub(lambda match: variables[match[1] or match[2]] if _is_variable(match[0]) else match[0], text)
 
 
 def _is_variable(text: str) -> bool:

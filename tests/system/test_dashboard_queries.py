@@ -1,7 +1,7 @@
-"""Every query of the dashboards against Debian's Prometheus that scraped the real exporter: data, or nothing when down.
+"""Every dashboard query against a Prometheus that scrapes the exporter: data while it is up, nothing while it is down.
 
-The world is the demo's, moved on for three days until now, so that backups happened and failed under watch. There are
-two replicas of the exporter, one of which has been refused by the API ever since; and a target of another kind.
+The demo world runs for three simulated days up to now, so that backup runs complete and fail while being observed.
+Prometheus scrapes two replicas of the exporter, one of which the API refuses, and an unrelated target.
 """
 
 import json
@@ -20,33 +20,33 @@ import pytest
 from exporter.simulator import Fault, Simulator, parse_world
 from grafana.source.instance import STATE_CODES
 from tests.support.builders import HOUR, eventually
-from tests.support.dashboards import FILES, Query, annotations, filled, loaded, panels, queries
+from tests.support.dashboards import FILES, Query, annotations, interpolate, load, panels, queries
 from tests.support.forked_exporter import ExporterForker
 from tests.support.processes import fetch, free_port, is_up, prometheus, query
 from tests.support.promql import RULES, with_short_waits
 from tests.support.testbed import TestBed
 
 EVERYTHING = {"job": ".+", "project": ".+", "instance": ".+", "team": ".*"}
-# No instance has a reason for every panel of its own: these have, together.
+# No single instance has data for every panel of the Instance dashboard; these have together.
 INSTANCES = ("failing", "on-demand-only", "high-availability", "replica", "flapping")
-CHOICES = [EVERYTHING, *({**EVERYTHING, "project": "museum", "instance": name} for name in INSTANCES)]
+SELECTIONS = [EVERYTHING, *({**EVERYTHING, "project": "museum", "instance": name} for name in INSTANCES)]
 SHOWN_WHILE_DOWN = {
-    "Up": "it says that the exporter is down",
+    "Up": "shows that the exporter is down",
 }
-ASKED = [asked for file in FILES for asked in queries(loaded(file))]
-ANNOTATIONS = [asked for file in FILES for asked in annotations(loaded(file))]
+PANEL_QUERIES = [panel_query for file in FILES for panel_query in queries(load(file))]
+ANNOTATION_QUERIES = [annotation for file in FILES for annotation in annotations(load(file))]
 VARIABLES = [
     (file.stem, variable["name"], variable["query"])
     for file in FILES
-    for variable in loaded(file)["templating"]["list"]
+    for variable in load(file)["templating"]["list"]
     if variable["type"] == "query"
 ]
-FLEET = loaded(FILES[0].with_name("cloudsql-backup-fleet.json"))
-INSTANCE = loaded(FILES[0].with_name("cloudsql-backup-instance.json"))
+FLEET = load(FILES[0].with_name("cloudsql-backup-fleet.json"))
+INSTANCE = load(FILES[0].with_name("cloudsql-backup-instance.json"))
 
 
-class Bystander(BaseHTTPRequestHandler):
-    """A target of another kind, under the same Prometheus."""
+class OtherTarget(BaseHTTPRequestHandler):
+    """An unrelated target of the same Prometheus."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -58,7 +58,7 @@ class Bystander(BaseHTTPRequestHandler):
 
 
 class Replica:
-    """A second exporter, whose way to the API can be cut."""
+    """A second exporter, with a simulated API of its own that can refuse requests."""
 
     def __init__(self, stage: TestBed, folder: Path) -> None:
         self.api = Simulator(stage.world)
@@ -77,39 +77,39 @@ class Replica:
 
 
 @dataclass
-class Scene:
-    """A Prometheus, and the exporters that it scrapes."""
+class Environment:
+    """A Prometheus and the exporters that it scrapes."""
 
     url: str
     stage: TestBed
     exporter: int
-    blind: Replica
+    refused_replica: Replica
 
     def values(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """What a query answers, with everything chosen."""
-        found = query(self.url, filled(expression, EVERYTHING))
-        return [(sample["metric"], float(sample["value"][1])) for sample in found]
+        """Return labels and values of the result of a query, with All selected in every variable."""
+        result = query(self.url, interpolate(expression, EVERYTHING))
+        return [(sample["metric"], float(sample["value"][1])) for sample in result]
 
-    def answers(self, asked: Query) -> bool:
-        """Whether any choice of the variables brings a number; what looks at every hour looks at every second."""
-        with_short_waits = asked.expression.replace("[7d:1h]", "[5m:1s]")
-        found = (query(self.url, filled(with_short_waits, choice)) for choice in CHOICES)
-        return any(sample["value"][1] != "NaN" for samples in found for sample in samples)
+    def returns_data(self, panel_query: Query) -> bool:
+        """Return whether any selection has a value. Subqueries with a step of an hour get a step of a second."""
+        expression = panel_query.expression.replace("[7d:1h]", "[5m:1s]")
+        results = (query(self.url, interpolate(expression, selection)) for selection in SELECTIONS)
+        return any(sample["value"][1] != "NaN" for samples in results for sample in samples)
 
-    def marks(self, asked: Query) -> bool:
-        """Whether an annotation marked something in the last minutes, step by short step."""
-        expression = filled(asked.expression, {**EVERYTHING, "__interval": "5s", "__interval_ms": "5000"})
+    def has_annotations(self, annotation: Query) -> bool:
+        """Return whether there were annotations in the last 5 minutes, at a step of a second."""
+        expression = interpolate(annotation.expression, {**EVERYTHING, "__interval": "5s", "__interval_ms": "5000"})
         now = time.time()
-        asking = urllib.parse.urlencode({"query": expression, "start": now - 300, "end": now, "step": "1s"})
-        return bool(json.loads(fetch(f"{self.url}api/v1/query_range?{asking}").text)["data"]["result"])
+        parameters = urllib.parse.urlencode({"query": expression, "start": now - 300, "end": now, "step": "1s"})
+        return bool(json.loads(fetch(f"{self.url}api/v1/query_range?{parameters}").text)["data"]["result"])
 
-    def silent(self, expression: str) -> bool:
-        """Whether a query answers nothing."""
+    def is_empty(self, expression: str) -> bool:
+        """Return whether the result of a query is empty."""
         return not query(self.url, expression)
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     folder = tmp_path_factory.mktemp("dashboards")
     projects = {name: content for name, content in parse_world("demo").items() if not content.refuses}
     start = datetime.now(UTC) - timedelta(days=3)
@@ -117,21 +117,23 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     exporter = stage.nursery.spawn()
     assert stage.caught_up()
     replica = Replica(stage, folder)
-    bystander = HTTPServer(("127.0.0.1", 0), Bystander)
-    threading.Thread(target=bystander.serve_forever, args=(0.05,), daemon=True).start()
+    other = HTTPServer(("127.0.0.1", 0), OtherTarget)
+    threading.Thread(target=other.serve_forever, args=(0.05,), daemon=True).start()
     rules = folder / RULES.name
     rules.write_text(with_short_waits(RULES.read_text()))
     targets = {
         "cloudsql-backup": [stage.url.removeprefix("http://").rstrip("/"), replica.address],
-        "other": [f"127.0.0.1:{bystander.server_address[1]}"],
+        "other": [f"127.0.0.1:{other.server_address[1]}"],
     }
-    scraped = [{"job_name": job, "static_configs": [{"targets": named}]} for job, named in targets.items()]
-    with prometheus("", folder / "prometheus", rule_files=[str(rules)], scrape_configs=scraped) as url:
+    scrape_configs = [
+        {"job_name": job, "static_configs": [{"targets": addresses}]} for job, addresses in targets.items()
+    ]
+    with prometheus("", folder / "prometheus", rule_files=[str(rules)], scrape_configs=scrape_configs) as url:
         assert eventually(lambda: len(query(url, "count by (instance) (cloudsql_backup_protection)")) == 2)
         replica.api.faults.add(Fault("forbidden"))
-        stage.nursery.kill(exporter)  # a restart is worth an annotation
+        stage.nursery.kill(exporter)  # for the annotation of restarts
         exporter = stage.nursery.spawn()
-        # What fails is news only where the exporter was seen well a while before.
+        # Failures are only counted if the exporter was up for a while before.
         assert eventually(lambda: len(query(url, "min_over_time(up[6s]) == 1 and count_over_time(up[6s]) > 5")) == 3)
         while stage.clock() < datetime.now(UTC) - timedelta(minutes=5):
             stage.clock.advance(min(HOUR, datetime.now(UTC) - stage.clock()).total_seconds())
@@ -143,54 +145,59 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         stage.simulator.faults.clear()
         up_again = "count(last_over_time(cloudsql_backup_exporter_project_up[1m]) == 1) == 3"
         assert eventually(lambda: bool(query(url, up_again)))
-        yield Scene(url, stage, exporter, replica)
-    bystander.shutdown()
-    bystander.server_close()
+        yield Environment(url, stage, exporter, replica)
+    other.shutdown()
+    other.server_close()
     replica.close()
     stage.close()
 
 
-def test_every_query_returns_data(scene: Scene) -> None:
-    assert [asked for asked in ASKED if not eventually(lambda: scene.answers(asked), seconds=5)] == []  # noqa: B023 (asked at once)
+def test_every_query_returns_data(environment: Environment) -> None:
+    without_data = [
+        panel_query
+        for panel_query in PANEL_QUERIES
+        if not eventually(lambda: environment.returns_data(panel_query), seconds=5)  # noqa: B023 (called within the iteration)
+    ]
+    assert without_data == []
 
 
-def test_every_annotation_marks_something(scene: Scene) -> None:
-    assert [asked for asked in ANNOTATIONS if not scene.marks(asked)] == []
+def test_every_annotation_query_returns_data(environment: Environment) -> None:
+    assert [annotation for annotation in ANNOTATION_QUERIES if not environment.has_annotations(annotation)] == []
 
 
-def test_every_variable_has_values(scene: Scene) -> None:
-    for dashboard, name, asked in VARIABLES:
-        selector, label = asked.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
-        match = urllib.parse.quote(filled(selector, EVERYTHING))
-        values = json.loads(fetch(f"{scene.url}api/v1/label/{label}/values?match[]={match}").text)["data"]
+def test_every_variable_has_values(environment: Environment) -> None:
+    for dashboard, name, variable_query in VARIABLES:
+        selector, label = variable_query.removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
+        match = urllib.parse.quote(interpolate(selector, EVERYTHING))
+        values = json.loads(fetch(f"{environment.url}api/v1/label/{label}/values?match[]={match}").text)["data"]
         assert values, (dashboard, name)
 
 
-def test_the_columns_of_tables_are_there(scene: Scene) -> None:
-    for dashboard in map(loaded, FILES):
+def test_table_columns_exist(environment: Environment) -> None:
+    for dashboard in map(load, FILES):
         for panel in (panel for panel in panels(dashboard) if panel["type"] == "table"):
             targets = panel["targets"]
             columns = {"Value" if len(targets) == 1 else f"Value #{target['refId']}" for target in targets}
             for target in targets:
-                answers = [query(scene.url, filled(target["expr"], choice)) for choice in CHOICES]
-                columns |= {label for samples in answers for sample in samples for label in sample["metric"]}
+                results = [query(environment.url, interpolate(target["expr"], selection)) for selection in SELECTIONS]
+                columns |= {label for samples in results for sample in samples for label in sample["metric"]}
             if "finding" in columns:
-                columns.add("finding (uniqueValues)")  # as a grouping calls it
-            *_, kept, organized = panel["transformations"]
-            headings = organized["options"]["renameByName"]
-            assert set(kept["options"]["include"]["names"]) == headings.keys() <= columns, panel["title"]
-            named = {o["matcher"]["options"] for o in panel["fieldConfig"]["overrides"]} - {"/.*/"}
-            assert named <= set(headings.values()), panel["title"]
+                columns.add("finding (uniqueValues)")  # the name that groupBy gives it
+            *_, filter_fields, organize = panel["transformations"]
+            headings = organize["options"]["renameByName"]
+            assert set(filter_fields["options"]["include"]["names"]) == headings.keys() <= columns, panel["title"]
+            overridden = {o["matcher"]["options"] for o in panel["fieldConfig"]["overrides"]} - {"/.*/"}
+            assert overridden <= set(headings.values()), panel["title"]
 
 
-def test_every_instance_lies_between_two_bounds(scene: Scene) -> None:
-    """Of each distribution the counts add up to all that have a value."""
+def test_distributions_count_every_instance(environment: Environment) -> None:
+    """The buckets of each distribution add up to the number of instances that have a value."""
     distributions = [p for p in panels(FLEET) if p["type"] == "bargauge" and len(p["targets"]) > 1]
     assert len(distributions) == 3
     for panel in distributions:
-        counts = [scene.values(target["expr"])[0][1] for target in panel["targets"]]
-        everything = panel["targets"][0]["expr"].split("or 0 * ")[1]
-        assert sum(counts) == scene.values(everything)[0][1] > 0, panel["title"]
+        counts = [environment.values(target["expr"])[0][1] for target in panel["targets"]]
+        total = panel["targets"][0]["expr"].split("or 0 * ")[1]
+        assert sum(counts) == environment.values(total)[0][1] > 0, panel["title"]
 
 
 def _target(dashboard: dict[str, object], title: str, index: int = 0) -> str:
@@ -199,74 +206,76 @@ def _target(dashboard: dict[str, object], title: str, index: int = 0) -> str:
     return expression
 
 
-def test_of_two_replicas_the_one_that_knows_is_believed(scene: Scene) -> None:
-    sighted = scene.stage.url.removeprefix("http://").rstrip("/")
-    known = {
+def test_the_replica_that_can_read_a_project_wins(environment: Environment) -> None:
+    working = environment.stage.url.removeprefix("http://").rstrip("/")
+    states = {
         (labels["project"], labels["instance_id"]): labels["state"]
-        for labels, _ in scene.values(f'cloudsql_backup_protection{{instance="{sighted}"}} == 1')
+        for labels, _ in environment.values(f'cloudsql_backup_protection{{instance="{working}"}} == 1')
     }
-    blind = scene.values(f'cloudsql_backup_protection{{instance="{scene.blind.address}", state="unknown"}}')
-    assert {value for _, value in blind} == {1.0}
-    states = Counter(known.values())
+    denied = environment.values(
+        f'cloudsql_backup_protection{{instance="{environment.refused_replica.address}", state="unknown"}}'
+    )
+    assert {value for _, value in denied} == {1.0}
+    counts = Counter(states.values())
     for state in ("unprotected", "at_risk", "unknown", "protected", "exempt"):
         title = state.capitalize().replace("_", " ")
-        assert [value for _, value in scene.values(_target(FLEET, title))] == [states[state]], title
-    backed_up = sum(states.values()) - states["exempt"]
-    share = scene.values(_target(FLEET, "Protected share"))[0][1]
-    assert share == pytest.approx(states["protected"] / backed_up)
-    told = {
+        assert [value for _, value in environment.values(_target(FLEET, title))] == [counts[state]], title
+    expected = sum(counts.values()) - counts["exempt"]
+    share = environment.values(_target(FLEET, "Protected share"))[0][1]
+    assert share == pytest.approx(counts["protected"] / expected)
+    verdicts = {
         (labels["project"], labels["instance_id"]): value
-        for labels, value in scene.values(_target(INSTANCE, "Verdict"))
+        for labels, value in environment.values(_target(INSTANCE, "Verdict"))
     }
-    assert told == {name: float(STATE_CODES[state]) for name, state in known.items()}
-    knows = f'max(cloudsql_backup_recovery_point_age_seconds{{instance="{sighted}", instance_id="flapping"}})'
-    lost = _target(INSTANCE, "Would lose").replace("$instance", "flapping")
-    assert scene.values(lost)[0][1] == pytest.approx(scene.values(knows)[0][1], abs=5)
-    troubled = {name for name, state in known.items() if state in ("unprotected", "at_risk")}
+    assert verdicts == {name: float(STATE_CODES[state]) for name, state in states.items()}
+    age = f'max(cloudsql_backup_recovery_point_age_seconds{{instance="{working}", instance_id="flapping"}})'
+    loss = _target(INSTANCE, "Loss on restore").replace("$instance", "flapping")
+    assert environment.values(loss)[0][1] == pytest.approx(environment.values(age)[0][1], abs=5)
+    affected = {name for name, state in states.items() if state in ("unprotected", "at_risk")}
     for index, target in enumerate(FLEET["panels"][8]["targets"]):
-        rows = [(labels["project"], labels["instance_id"]) for labels, _ in scene.values(target["expr"])]
-        assert set(rows) <= troubled, index
-        assert target["refId"] == "B" or len(rows) == len(set(rows)), index  # B names every reason
-        assert target["refId"] not in "AI" or set(rows) == troubled, index
+        rows = [(labels["project"], labels["instance_id"]) for labels, _ in environment.values(target["expr"])]
+        assert set(rows) <= affected, index
+        assert target["refId"] == "B" or len(rows) == len(set(rows)), index  # B has a row per finding
+        assert target["refId"] not in "AI" or set(rows) == affected, index
 
 
-def test_a_team_that_owns_nothing_is_shown_nothing(scene: Scene) -> None:
+def test_an_unknown_team_has_no_data(environment: Environment) -> None:
     nobody = {**EVERYTHING, "team": "nobody"}
-    for_teams = [asked for asked in ASKED if "$team" in asked.expression]
-    assert len(for_teams) > 30
-    assert [asked for asked in for_teams if not scene.silent(filled(asked.expression, nobody))] == []
+    team_queries = [panel_query for panel_query in PANEL_QUERIES if "$team" in panel_query.expression]
+    assert len(team_queries) > 30
+    assert [q for q in team_queries if not environment.is_empty(interpolate(q.expression, nobody))] == []
 
 
-def test_what_befalls_a_project_stands_among_what_needs_attention(scene: Scene) -> None:
-    scene.stage.simulator.faults.add(Fault("forbidden", "museum"))
+def test_failing_and_unknown_projects_need_attention(environment: Environment) -> None:
+    environment.stage.simulator.faults.add(Fault("forbidden", "museum"))
     denied = 'cloudsql_backup_exporter_project_up{project="museum"} == 0'
-    assert eventually(lambda: len(scene.values(denied)) == 2)
+    assert eventually(lambda: len(environment.values(denied)) == 2)
 
-    def told() -> set[tuple[str, str, str]]:
-        """Rows of whole projects."""
-        rows = scene.values(_target(FLEET, "Needs attention, worst first", 8))
-        named = ((row["project"], row["instance_id"], row["runbook"]) for row, _ in rows)
-        return {row for row in named if row[1].startswith("(")}
+    def project_rows() -> set[tuple[str, str, str]]:
+        """Return the rows of whole projects."""
+        rows = environment.values(_target(FLEET, "Needs attention, worst first", 8))
+        names = ((row["project"], row["instance_id"], row["runbook"]) for row, _ in rows)
+        return {name for name in names if name[1].startswith("(")}
 
-    assert told() == {("museum", "(all)", "project_not_read")}
-    scene.stage.clock.advance(2 * 3600)  # beyond `stale_after`
-    assert eventually(lambda: told() == {("museum", "(those unknown)", "facts_too_old")})
-    states = [value for _, value in scene.values(_target(FLEET, "Needs attention, worst first"))]
-    assert 2.0 in states
-    scene.stage.simulator.faults.clear()
-    assert eventually(lambda: told() == set())
+    assert project_rows() == {("museum", "(all instances)", "project_failing")}
+    environment.stage.clock.advance(2 * 3600)  # beyond `stale_after`
+    assert eventually(lambda: project_rows() == {("museum", "(unknown instances)", "facts_too_old")})
+    ranks = [value for _, value in environment.values(_target(FLEET, "Needs attention, worst first"))]
+    assert 2.0 in ranks
+    environment.stage.simulator.faults.clear()
+    assert eventually(lambda: project_rows() == set())
 
 
-def test_nothing_is_shown_while_no_exporter_is_up(scene: Scene) -> None:
-    """The last of the tests: it ends the exporters. The other target goes on."""
-    scene.stage.nursery.kill(scene.exporter)
-    scene.blind.nursery.kill(scene.blind.process)
-    assert eventually(lambda: len(query(scene.url, "up == 0")) == 2)
-    assert query(scene.url, 'up{job="other"} == 1')
+def test_queries_return_nothing_while_no_exporter_is_up(environment: Environment) -> None:
+    """Must run last: it kills the exporters. The other target stays up."""
+    environment.stage.nursery.kill(environment.exporter)
+    environment.refused_replica.nursery.kill(environment.refused_replica.process)
+    assert eventually(lambda: len(query(environment.url, "up == 0")) == 2)
+    assert query(environment.url, 'up{job="other"} == 1')
     shown = [
-        asked
-        for asked in (*ASKED, *ANNOTATIONS)
-        if asked.asker not in SHOWN_WHILE_DOWN
-        if not eventually(lambda: scene.silent(filled(asked.expression, EVERYTHING)), seconds=15)  # noqa: B023 (asked at once)
+        shown_query
+        for shown_query in (*PANEL_QUERIES, *ANNOTATION_QUERIES)
+        if shown_query.owner not in SHOWN_WHILE_DOWN
+        if not eventually(lambda: environment.is_empty(interpolate(shown_query.expression, EVERYTHING)), seconds=15)  # noqa: B023 (called within the iteration)
     ]
     assert shown == []

@@ -1,7 +1,7 @@
-"""Days of a simulated world, as Prometheus would have scraped them: a data folder to look at dashboards with.
+"""Backfill a Prometheus data folder with days of a simulated world, to view the dashboards with data.
 
-Nobody wants to wait a week to see a week. The world is polled by the real exporter at moments of the past that end
-now, and promtool makes blocks of what it exposed and of what the recording rules make of that.
+The exporter's own code polls the world at times in the past, up to now. promtool creates blocks from the resulting
+expositions, and from the recording rules evaluated over them.
 """
 
 import argparse
@@ -28,18 +28,18 @@ from tests.support.builders import EXPORTER_INFO, WorldSource, config, scan_opti
 from tests.support.processes import prometheus
 
 RULES = Path(__file__).parent.parent / "deploy" / "prometheus" / "cloudsql-backup.rules.yml"
-TARGET = 'job="cloudsql-backup",instance="history:10853"'
-EVERY = timedelta(minutes=5)  # Prometheus looks back no further for a sample
-PASSES = 4  # a rule sees what others record only in the next pass
+TARGET_LABELS = 'job="cloudsql-backup",instance="history:10853"'
+INTERVAL = timedelta(minutes=5)  # the lookback delta of Prometheus
+RULE_PASSES = 4  # rules that use results of other rules see them in the next pass
 _SAMPLE = re.compile(r"(\w+)(?:\{(.*)\})? (\S+)")
 
 
-def exposed(name: str, days: float) -> Iterator[tuple[float, str]]:
-    """What the exporter exposes of a world, again and again until now: Unix seconds, and OpenMetrics text."""
+def expositions(name: str, days: float) -> Iterator[tuple[float, str]]:
+    """Yield the expositions of a world from `days` ago until now: Unix seconds and OpenMetrics text."""
     clock = SimulatedClock(datetime.now(UTC).replace(second=0, microsecond=0), 0)
-    world = World(parse_world(name), clock)  # its stories are told from the end, so that they lead up to it
-    steps = int(timedelta(days=days) / EVERY)
-    clock.advance(-steps * EVERY)
+    world = World(parse_world(name), clock)  # scenarios lead up to the start time of the world
+    steps = int(timedelta(days=days) / INTERVAL)
+    clock.advance(-steps * INTERVAL)
     settings = config(collect={"user_labels": ["team", "env"]})
     snapshot = Snapshot()
     exposition = Exposition(
@@ -56,64 +56,64 @@ def exposed(name: str, days: float) -> Iterator[tuple[float, str]]:
             snapshot = snapshot.with_project(status)
         exposition.render()
         yield clock().timestamp(), b"".join(exposition.body(OPENMETRICS, gzip=False).parts).decode()
-        clock.advance(EVERY)
+        clock.advance(INTERVAL)
 
 
-def scraped(moment: float, text: str) -> Iterator[str]:
-    """The samples as they are stored, with their moment and the labels of a target."""
-    for line in text.splitlines():
+def scraped_samples(timestamp: float, exposition: str) -> Iterator[str]:
+    """Yield the samples of an exposition with timestamp and target labels, and the sample of `up`."""
+    for line in exposition.splitlines():
         if sample := _SAMPLE.match(line):
             name, labels, value = sample.groups()
-            yield f"{name}{{{TARGET}{',' + labels if labels else ''}}} {value} {moment:.0f}\n"
-    yield f"up{{{TARGET}}} 1 {moment:.0f}\n"
+            yield f"{name}{{{TARGET_LABELS}{',' + labels if labels else ''}}} {value} {timestamp:.0f}\n"
+    yield f"up{{{TARGET_LABELS}}} 1 {timestamp:.0f}\n"
 
 
 def promtool(*arguments: str) -> None:
-    """Make blocks. Raises CalledProcessError with what promtool said."""
+    """Create blocks. Raises CalledProcessError with the output of promtool."""
     command = ["promtool", "tsdb", "create-blocks-from", "--max-block-duration=720h", *arguments]
     subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (a fixed list)
 
 
-def write(folder: Path, world: str, days: float) -> None:
-    """Make `folder / "data"`, the data of a Prometheus. Raises CalledProcessError."""
-    moments = []
+def backfill(folder: Path, world: str, days: float) -> None:
+    """Create `folder / "data"`, a Prometheus data folder. Raises CalledProcessError."""
+    timestamps = []
     data = str(folder / "data")
     with tempfile.NamedTemporaryFile("w", suffix=".om") as samples, Progress(console=Console(stderr=True)) as bar:
-        total = int(timedelta(days=days) / EVERY) + 1
-        for moment, text in bar.track(exposed(world, days), total, description="polling the past"):
-            moments.append(moment)
-            samples.writelines(scraped(moment, text))
+        total = int(timedelta(days=days) / INTERVAL) + 1
+        for timestamp, exposition in bar.track(expositions(world, days), total, description="polling"):
+            timestamps.append(timestamp)
+            samples.writelines(scraped_samples(timestamp, exposition))
         samples.write("# EOF\n")
         samples.flush()
-        task = bar.add_task("making blocks", total=None)
+        task = bar.add_task("creating blocks", total=None)
         promtool("openmetrics", samples.name, data)
-        for number in range(PASSES):
-            bar.update(task, description=f"recording, pass {number + 1} of {PASSES}")
+        for number in range(RULE_PASSES):
+            bar.update(task, description=f"recording rules, pass {number + 1} of {RULE_PASSES}")
             with prometheus("", folder, scrape_configs=[]) as url:
                 promtool(
                     *("rules", f"--url={url}", f"--output-dir={data}", str(RULES)),
-                    *(f"--start={moments[0]:.0f}", f"--end={moments[-1]:.0f}"),
-                    f"--eval-interval={EVERY.total_seconds():.0f}s",
+                    *(f"--start={timestamps[0]:.0f}", f"--end={timestamps[-1]:.0f}"),
+                    f"--eval-interval={INTERVAL.total_seconds():.0f}s",
                 )
 
 
 def main() -> int:
-    """Read the flags."""
+    """Parse the flags and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", default="demo", help="demo, healthy or fleet:INSTANCES:PROJECTS (%(default)s)")
-    parser.add_argument("--days", type=float, default=8, help="how far back (%(default)s)")
-    parser.add_argument("folder", type=Path, help="where to make it; must not exist yet")
+    parser.add_argument("--days", type=float, default=8, help="days to backfill (%(default)s)")
+    parser.add_argument("folder", type=Path, help="output folder; must not exist")
     options = parser.parse_args()
     if options.folder.exists():
-        parser.error(f"{options.folder} exists already; remove it, or name another")
+        parser.error(f"{options.folder} already exists")
     try:
-        write(options.folder, options.world, options.days)
+        backfill(options.folder, options.world, options.days)
     except subprocess.CalledProcessError as error:
         shutil.rmtree(options.folder, ignore_errors=True)
         sys.stderr.write(f"error: {' '.join(error.cmd[:4])} failed: {error.stderr.strip()}\n")
         return 1
     sys.stdout.write(
-        f"Look at it:  prometheus --config.file={RULES.parent / 'prometheus.yml'} "
+        f"Start Prometheus:  prometheus --config.file={RULES.parent / 'prometheus.yml'} "
         f"--storage.tsdb.path={options.folder / 'data'}\n"
     )
     return 0
