@@ -212,7 +212,7 @@ def test_a_demo_needs_nothing_and_shows_every_project(tmp_path: Path) -> None:
         assert running.ended()[0] == 0
     assert up == {"museum": 1, "shop-prod": 1, "warehouse-prod": 1, "sealed": 0}
     assert f"Metrics              {running.url}metrics" in introduction
-    assert "has failed for three days" in introduction
+    assert "backups have failed for three days" in introduction
 
 
 def test_in_a_fast_demo_backups_happen_fail_and_recover(tmp_path: Path) -> None:
