@@ -1,1 +1,1 @@
-"""How fast, how small: ratios against peers in one run, since machines differ and are noisy. `make bench` runs it."""
+"""Benchmarks: ratios against peers measured in the same run, because machines differ. Run them with `make bench`."""

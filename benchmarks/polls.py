@@ -1,6 +1,6 @@
-"""Polls: requests and CPU seconds, of ours and of a poller that asks for each instance by itself.
+"""Cost of polls in requests and CPU seconds, for the exporter and for a script with one request per instance.
 
-Each is measured in a process of its own: python -m benchmarks.polls ours|naive-newest|naive-facts CONFIG, which
+Each is measured in a separate process, `python -m benchmarks.polls exporter|script-newest|script-facts CONFIG`, which
 prints JSON.
 """
 
@@ -29,56 +29,56 @@ from exporter.scan import parse
 
 @dataclass
 class Cost:
-    """What it took."""
+    """Cost of a poll."""
 
     requests: int
     cpu_seconds: float
     seconds: float
 
 
-def measured(kind: str, config: Path) -> dict[str, Cost]:
-    """Run one of them in a process of its own; the costs by name."""
+def measure(kind: str, config: Path) -> dict[str, Cost]:
+    """Measure one kind in a separate process and return its costs by name."""
     command = [sys.executable, "-m", "benchmarks.polls", kind, str(config)]
-    ended = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603 (this very module)
-    return {name: Cost(**cost) for name, cost in json.loads(ended.stdout).items()}
+    result = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603 (this module)
+    return {name: Cost(**cost) for name, cost in json.loads(result.stdout).items()}
 
 
-def _ours(config: Path) -> dict[str, Cost]:
-    """The whole exporter with its state on disk: a first poll of everything, and the next, which finds nothing new."""
+def _exporter(config: Path) -> dict[str, Cost]:
+    """Run the exporter with its state on disk: the first poll, which is a full listing, and a quiet poll."""
     settings = load(config)
     tune_interpreter()
     exporter = Exporter(lambda: settings, system_clock)
-    polled = 0
+    expected_polls = 0
 
-    def polls() -> int:
+    def completed_polls() -> int:
         counts = [status.polls[PollResult.SUCCESS] for status in exporter.snapshot.projects.values()]
-        found = exporter.snapshot.searches.values()
-        return min(counts) if counts and len(counts) == sum(len(search.projects) for search in found) else 0
+        searches = exporter.snapshot.searches.values()
+        return min(counts) if counts and len(counts) == sum(len(search.projects) for search in searches) else 0
 
     costs = {}
     exporter.start()
     for name in ("full", "quiet"):
-        with _cost(settings.cloudsql.endpoint or "") as cost:
-            polled += 1
-            while polls() < polled:
+        with _measure_cost(settings.cloudsql.endpoint or "") as cost:
+            expected_polls += 1
+            while completed_polls() < expected_polls:
                 time.sleep(0.02)
         costs[name] = cost
     exporter.stop()
     return costs
 
 
-def _naive(config: Path, *, all_facts: bool) -> dict[str, Cost]:
-    """What a script does: list the projects' instances, and then the runs of each.
+def _script(config: Path, *, all_facts: bool) -> dict[str, Cost]:
+    """Poll as a simple script does: list the instances of each project, then the runs of each instance.
 
-    It looks at the newest run only, or, with `all_facts`, reads what we read from them, with our own parser.
+    It reads only the newest run or, with `all_facts`, the same facts as the exporter, with the exporter's parser.
     """
     endpoint = load(config).cloudsql.endpoint or ""
     options = {"api_endpoint": endpoint}
     sql = discovery.build("sqladmin", "v1", http=httplib2.Http(), client_options=options, static_discovery=True)
-    found = json.loads(urllib.request.urlopen(f"{endpoint}v3/projects:search?pageSize=500").read())  # noqa: S310 (loopback)
+    search = json.loads(urllib.request.urlopen(f"{endpoint}v3/projects:search?pageSize=500").read())  # noqa: S310 (loopback)
     latest = datetime.now(UTC) + timedelta(days=1)
-    with _cost(endpoint) as cost:
-        for project in [item["projectId"] for item in found["projects"]]:
+    with _measure_cost(endpoint) as cost:
+        for project in [item["projectId"] for item in search["projects"]]:
             for instance in sql.instances().list(project=project, maxResults=1000).execute()["items"]:
                 request = sql.backupRuns().list(project=project, instance=instance["name"], maxResults=50)
                 runs = request.execute().get("items", [])
@@ -87,26 +87,26 @@ def _naive(config: Path, *, all_facts: bool) -> dict[str, Cost]:
                     history([parse.backup_run(run, latest=latest).fact[1] for run in runs])
                 elif runs:
                     datetime.fromisoformat(runs[0]["windowStartTime"])
-    return {"naive": cost}
+    return {"poll": cost}
 
 
 @contextlib.contextmanager
-def _cost(endpoint: str) -> Iterator[Cost]:
-    cost = Cost(_requests(endpoint), time.process_time(), time.monotonic())
+def _measure_cost(endpoint: str) -> Iterator[Cost]:
+    cost = Cost(_request_count(endpoint), time.process_time(), time.monotonic())
     yield cost
-    cost.requests = _requests(endpoint) - cost.requests
+    cost.requests = _request_count(endpoint) - cost.requests
     cost.cpu_seconds = time.process_time() - cost.cpu_seconds
     cost.seconds = time.monotonic() - cost.seconds
 
 
-def _requests(endpoint: str) -> int:
+def _request_count(endpoint: str) -> int:
     count: int = json.loads(urllib.request.urlopen(f"{endpoint}simulator/faults").read())["requests"]  # noqa: S310 (loopback)
     return count
 
 
 if __name__ == "__main__":
     kind, file = sys.argv[1], Path(sys.argv[2])
-    costs = _ours(file) if kind == "ours" else _naive(file, all_facts=kind == "naive-facts")
+    costs = _exporter(file) if kind == "exporter" else _script(file, all_facts=kind == "script-facts")
     sys.stdout.write(json.dumps({name: asdict(cost) for name, cost in costs.items()}))
     sys.stdout.flush()
-    os._exit(0)  # threads that wait for the next beat wait in vain
+    os._exit(0)  # do not wait for threads that sleep until the next poll

@@ -1,4 +1,4 @@
-"""The programs that are compared, on free ports of loopback, each ended again: ours, and what people use today."""
+"""Context managers that run the exporter, the simulated API and the peers on free loopback ports."""
 
 import contextlib
 import gzip
@@ -19,52 +19,52 @@ EXPORTER = [sys.executable, "-m", "exporter"]
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
+    """Return a loopback port that is currently free."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
         return port
 
 
 def fetch(url: str, method: str = "GET", body: bytes | None = None) -> bytes:
-    """Ask over HTTP; raises OSError for anything but success."""
+    """Send an HTTP request and return the body. Raises OSError unless it succeeds."""
     request = urllib.request.Request(url, data=body, method=method)  # noqa: S310 (http on loopback)
-    with urllib.request.urlopen(request, timeout=600) as reply:  # noqa: S310 (http on loopback)
-        answer: bytes = reply.read()
-        return answer
+    with urllib.request.urlopen(request, timeout=600) as response:  # noqa: S310 (http on loopback)
+        content: bytes = response.read()
+        return content
 
 
 @dataclass
 class Server:
-    """A program that serves."""
+    """A running server process."""
 
     process: subprocess.Popen[bytes]
     url: str
-    started: float
+    started: float  # by time.monotonic()
 
     def memory(self) -> int:
-        """Resident memory now, in bytes."""
+        """Return the resident memory in bytes."""
         pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def peak_memory(self) -> int:
-        """The most resident memory so far, in bytes."""
+        """Return the peak resident memory in bytes."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 @contextlib.contextmanager
-def served(command: list[str], port: int, ready: str, seconds: float = 900) -> Iterator[Server]:
-    """Run a program until the block ends; it is there once the path `ready` answers."""
-    url, began = f"http://127.0.0.1:{port}/", time.monotonic()
+def run_server(command: list[str], port: int, ready: str, seconds: float = 900) -> Iterator[Server]:
+    """Run a program for the duration of the block, which starts when the path `ready` responds with success."""
+    url, started = f"http://127.0.0.1:{port}/", time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 (fixed)
     try:
-        while not answers(url + ready):
+        while not is_up(url + ready):
             if process.poll() is not None:
-                raise RuntimeError(f"{command[0]} ended with {process.returncode}: {' '.join(command)}")
-            if time.monotonic() - began > seconds:
+                raise RuntimeError(f"{command[0]} exited with status {process.returncode}: {' '.join(command)}")
+            if time.monotonic() - started > seconds:
                 raise RuntimeError(f"{command[0]} is not ready after {seconds:g} s: {' '.join(command)}")
             time.sleep(0.005)
-        yield Server(process, url, began)
+        yield Server(process, url, started)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -74,8 +74,8 @@ def served(command: list[str], port: int, ready: str, seconds: float = 900) -> I
             process.wait()
 
 
-def answers(url: str) -> bool:
-    """Whether an address answers 200."""
+def is_up(url: str) -> bool:
+    """Whether a URL responds with success."""
     try:
         fetch(url)
     except (OSError, urllib.error.URLError):
@@ -85,15 +85,15 @@ def answers(url: str) -> bool:
 
 @contextlib.contextmanager
 def simulator(instances: int, projects: int) -> Iterator[Server]:
-    """The simulated Admin API, standing still."""
+    """Run the simulated Admin API with a stopped clock."""
     port = free_port()
     world, address = f"--world=fleet:{instances}:{projects}", f"--web.listen-address=127.0.0.1:{port}"
-    with served([*EXPORTER, "simulate", world, "--speed=0", address], port, "simulator/faults") as server:
+    with run_server([*EXPORTER, "simulate", world, "--speed=0", address], port, "simulator/faults") as server:
         yield server
 
 
-def configured(folder: Path, endpoint: str, interval: str) -> Path:
-    """A configuration file for a simulated API, which is JSON and so YAML."""
+def write_config(folder: Path, endpoint: str, interval: str) -> Path:
+    """Write a configuration file for the simulated API, in JSON, which is valid YAML."""
     file = folder / "config.yaml"
     settings = {
         "cloudsql": {"endpoint": endpoint, "credentials": "anonymous", "requests_per_minute": 60_000},
@@ -107,16 +107,16 @@ def configured(folder: Path, endpoint: str, interval: str) -> Path:
 
 @contextlib.contextmanager
 def exporter(config: Path) -> Iterator[Server]:
-    """Ours."""
+    """Run the exporter."""
     port = free_port()
     flags = [f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}", "--web.enable-lifecycle"]
-    with served([*EXPORTER, *flags, "--log.level=error"], port, "-/ready") as server:
+    with run_server([*EXPORTER, *flags, "--log.level=error"], port, "-/ready") as server:
         yield server
 
 
 @contextlib.contextmanager
 def node_exporter(exposition: Path) -> Iterator[str]:
-    """node_exporter with nothing but its textfile collector; the address of its metrics."""
+    """Run node_exporter with only its textfile collector; yields the URL of its metrics."""
     port = free_port()
     flags = [
         "--collector.disable-defaults",
@@ -124,22 +124,24 @@ def node_exporter(exposition: Path) -> Iterator[str]:
         f"--collector.textfile.directory={exposition.parent}",
     ]
     address = f"--web.listen-address=127.0.0.1:{port}"
-    with served(["prometheus-node-exporter", *flags, "--web.disable-exporter-metrics", address], port, "") as server:
+    with run_server(
+        ["prometheus-node-exporter", *flags, "--web.disable-exporter-metrics", address], port, ""
+    ) as server:
         yield f"{server.url}metrics"
 
 
 @contextlib.contextmanager
 def pushgateway(exposition: Path) -> Iterator[str]:
-    """A Pushgateway that was pushed the exposition; the address of its metrics."""
+    """Run a Pushgateway and push the exposition to it; yields the URL of its metrics."""
     port = free_port()
-    with served(["prometheus-pushgateway", f"--web.listen-address=127.0.0.1:{port}"], port, "-/ready") as server:
+    with run_server(["prometheus-pushgateway", f"--web.listen-address=127.0.0.1:{port}"], port, "-/ready") as server:
         fetch(f"{server.url}metrics/job/bench", "PUT", exposition.read_bytes())
         yield f"{server.url}metrics"
 
 
 @contextlib.contextmanager
 def nginx(exposition: Path, folder: Path) -> Iterator[str]:
-    """Nginx with the exposition as a file, and beside it the same compressed; its address."""
+    """Run nginx with the exposition as a file, plain and compressed; yields its URL."""
     port = free_port()
     root = folder / "nginx"
     root.mkdir(exist_ok=True)
@@ -155,5 +157,5 @@ def nginx(exposition: Path, folder: Path) -> Iterator[str]:
           server {{ listen 127.0.0.1:{port}; root {root}; default_type text/plain; gzip_static on; }} }}""",
         encoding="utf-8",
     )
-    with served(["nginx", "-c", str(config), "-e", f"{root}/error.log"], port, "metrics") as server:
+    with run_server(["nginx", "-c", str(config), "-e", f"{root}/error.log"], port, "metrics") as server:
         yield f"{server.url}metrics"

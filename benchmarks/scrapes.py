@@ -1,4 +1,4 @@
-"""Scrapes: how long until the last byte is there, of ours and of its peers, in turns."""
+"""Scrape durations of the exporter and its peers, until the last byte, measured in alternation."""
 
 import gzip
 import socket
@@ -12,17 +12,18 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_fd_to_metric_families
 
+SLOW_ROUNDS = 3
 _BUFFER = bytearray(1 << 20)
 
 
 def scrape(url: str, *, compressed: bool) -> float:
-    """Seconds from the request to the last byte, over a connection of its own; the bytes are thrown away."""
+    """Return the seconds until the last byte of the response, over a new connection; the body is discarded."""
     parts = urlsplit(url)
     encoding = "gzip" if compressed else "identity"
     request = (
         f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept-Encoding: {encoding}\r\nConnection: close\r\n\r\n"
     )
-    began = time.perf_counter()
+    start = time.perf_counter()
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as connection:
         connection.sendall(request.encode())
         received = connection.recv_into(_BUFFER)
@@ -30,35 +31,35 @@ def scrape(url: str, *, compressed: bool) -> float:
         while received:
             received = connection.recv_into(_BUFFER)
     if status != b"200":
-        raise RuntimeError(f"{url} answered {status.decode(errors='replace')}")
-    return time.perf_counter() - began
+        raise RuntimeError(f"{url} responded with status {status.decode(errors='replace')}")
+    return time.perf_counter() - start
 
 
 class ClientLibrary:
-    """The client library with the same samples in memory, rendering them as its own servers do."""
+    """prometheus_client with the same samples in memory, rendered as by its HTTP server."""
 
     def __init__(self, exposition: Path) -> None:
         with exposition.open(encoding="utf-8") as text:
             self._families: list[Metric] = list(text_fd_to_metric_families(text))
 
     def collect(self) -> list[Metric]:
-        """The families that stand ready."""
+        """Return the metric families."""
         return self._families
 
     def render(self, *, compressed: bool) -> float:
-        """Seconds."""
-        began = time.perf_counter()
+        """Return the seconds taken to render, and optionally compress, the exposition."""
+        start = time.perf_counter()
         text = generate_latest(self)
         if compressed:
             gzip.compress(text)
-        return time.perf_counter() - began
+        return time.perf_counter() - start
 
 
-def medians(measures: Mapping[str, Callable[[], float]], rounds: int, rare: set[str]) -> dict[str, float]:
-    """The median of each measure, taken in turns; of the rare ones, which take seconds, only in the first rounds."""
-    taken: dict[str, list[float]] = {name: [] for name in measures}
+def medians(measures: Mapping[str, Callable[[], float]], rounds: int, slow: set[str]) -> dict[str, float]:
+    """Return the median of each measure, taken in alternation; slow ones are measured in the first rounds only."""
+    durations: dict[str, list[float]] = {name: [] for name in measures}
     for number in range(rounds):
         for name, measure in measures.items():
-            if name not in rare or number < 3:
-                taken[name].append(measure())
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+            if name not in slow or number < SLOW_ROUNDS:
+                durations[name].append(measure())
+    return {name: statistics.median(values) for name, values in durations.items()}

@@ -48,8 +48,8 @@ def expositions(name: str, days: float) -> Iterator[tuple[float, str]]:
     for _ in range(steps + 1):
         for project, content in world.projects.items():
             status = snapshot.projects.get(project) or ProjectStatus(project)
-            if content.refuses:
-                status = status.failed(PollResult.FORBIDDEN, content.refuses, timedelta())
+            if content.access_error:
+                status = status.failed(PollResult.FORBIDDEN, content.access_error, timedelta())
             else:
                 found = scan(WorldSource(world), project, clock(), scan_options(), status.scan)
                 status = status.succeeded(found, timedelta(seconds=0.2))

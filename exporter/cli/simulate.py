@@ -58,8 +58,8 @@ def print_world(console: Console, world: World) -> None:
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     for project, content in sorted(world.projects.items()):
-        if content.refuses:
-            table.add_row(project, "", f"cannot be read: {content.refuses}")
+        if content.access_error:
+            table.add_row(project, "", f"cannot be read: {content.access_error}")
         for name, scenario in sorted(content.instances.items()):
             table.add_row(project, name, scenario.description)
     console.print(table)

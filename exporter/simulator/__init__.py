@@ -1,6 +1,6 @@
-"""A simulated Cloud SQL Admin API on loopback: worlds of instances and backup runs that move with time.
+"""Simulated Cloud SQL Admin API on loopback: worlds of instances and backup runs that change with time.
 
-Written from Google's discovery document of sqladmin v1 and docs/api.md. It knows nothing of the exporter.
+Written from Google's discovery document of sqladmin v1 and docs/api.md. Imports nothing of the exporter.
 """
 
 from exporter.simulator.clock import SimulatedClock

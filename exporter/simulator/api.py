@@ -1,4 +1,4 @@
-"""The Admin API's answers: a request in, a status and a body out. Knows paths, paging, `fields` and error bodies."""
+"""Responses of the simulated API: request in, status and JSON body out. Paths, paging, field masks and API errors."""
 
 import base64
 import binascii
@@ -22,24 +22,24 @@ Mask = dict[str, "Mask"]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """An HTTP status and a JSON body."""
+class ApiResponse:
+    """HTTP status and JSON body."""
 
     status: int
     body: Resource
 
 
-class RefusalError(Exception):
-    """A request that the API turns down."""
+class ApiError(Exception):
+    """An error of the API, with its response."""
 
     def __init__(self, code: int, reason: str, message: str, **more: object) -> None:
         super().__init__(message)
         error = {"domain": "global", "message": message, "reason": reason}
-        self.answer = Answer(code, {"error": {"code": code, "message": message, "errors": [error], **more}})
+        self.response = ApiResponse(code, {"error": {"code": code, "message": message, "errors": [error], **more}})
 
 
 class Request:
-    """A GET request to the API: its path and query, and what they mean."""
+    """A GET request: path and query, and the method, project, instance and run that they name."""
 
     def __init__(self, world: World, path: str, query: Mapping[str, str]) -> None:
         route = _ROUTE.fullmatch(path)
@@ -50,42 +50,43 @@ class Request:
         self.method = _METHODS[bool(self.instance), bool(self.run)] if route else search
 
     def instances_in(self, region: str) -> set[str]:
-        """The names of the project's instances in a region."""
+        """Return the names of the project's instances in a region."""
         instances = self.world.instances(self.project) if self.project in self.world.projects else []
         return {str(instance["name"]) for instance in instances if instance["region"] == region}
 
 
-def answer(request: Request) -> Answer:
-    """Answer a request."""
+def respond(request: Request) -> ApiResponse:
+    """Return the response to a request."""
     try:
-        return Answer(200, _masked(_body(request), _mask(request.query.get("fields", ""))))
-    except RefusalError as refusal:
-        return refusal.answer
+        return ApiResponse(200, _apply_mask(_body(request), _parse_mask(request.query.get("fields", ""))))
+    except ApiError as error:
+        return error.response
 
 
 def _body(request: Request) -> Resource:
     world, project, instance, query = request.world, request.project, request.instance, request.query
     if request.method == "projects.search":
-        return _page(_found(world, query.get("query", "")), query, "projects", "", (100, 500), "pageSize")
+        projects = _search_projects(world, query.get("query", ""))
+        return _page(projects, query, "projects", "", (100, 500), "pageSize")
     if not request.method:
-        raise RefusalError(404, "notFound", f"No such path: {request.path}")
-    _admit(world, project)
+        raise ApiError(404, "notFound", f"No such path: {request.path}")
+    _check_access(world, project)
     if request.method == "instances.list":
         return _page(world.instances(project), query, "items", "sql#instancesList", (500, 1000))
     if instance != "-" and instance not in world.projects[project].instances:
-        raise RefusalError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
+        raise ApiError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
     runs = world.backup_runs(project, None if instance == "-" else instance)
     if request.method == "backupRuns.list":
         return _page(runs, query, "items", "sql#backupRunsList", (20, 1000))
     found = next((run for run in runs if run["id"] == request.run), None)
     if found is None:
-        raise RefusalError(404, "backupRunDoesNotExist", "The backup run does not exist.")
+        raise ApiError(404, "backupRunDoesNotExist", "The backup run does not exist.")
     return found
 
 
-def _admit(world: World, project: str) -> None:
-    refuses = world.projects[project].refuses if project in world.projects else "notAuthorized"
-    if refuses == "accessNotConfigured":
+def _check_access(world: World, project: str) -> None:
+    reason = world.projects[project].access_error if project in world.projects else "notAuthorized"
+    if reason == "accessNotConfigured":
         message = f"Cloud SQL Admin API has not been used in project {project} before or it is disabled."
         info = {
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
@@ -93,21 +94,21 @@ def _admit(world: World, project: str) -> None:
             "domain": "googleapis.com",
             "metadata": {"service": "sqladmin.googleapis.com", "consumer": f"projects/{project}"},
         }
-        raise RefusalError(403, refuses, message, status="PERMISSION_DENIED", details=[info])
-    if refuses:
-        raise RefusalError(403, refuses, "The client is not authorized to make this request.")
+        raise ApiError(403, reason, message, status="PERMISSION_DENIED", details=[info])
+    if reason:
+        raise ApiError(403, reason, "The client is not authorized to make this request.")
 
 
-def _found(world: World, query: str) -> list[Resource]:
-    """Projects of which every term of the query holds; terms it does not know hold for all."""
+def _search_projects(world: World, query: str) -> list[Resource]:
+    """Return the projects that match all terms of the query; unsupported terms are ignored."""
     found: list[Resource] = []
     for name, project in sorted(world.projects.items()):
-        facts = {"state": "ACTIVE", "id": name, "projectId": name}
+        fields = {"state": "ACTIVE", "id": name, "projectId": name}
         terms = [
-            (project.labels.get(term["label"]) if term["label"] else facts[term[1]], term["value"])
+            (project.labels.get(term["label"]) if term["label"] else fields[term[1]], term["value"])
             for term in _TERM.finditer(query)
         ]
-        if all(value == wanted for value, wanted in terms):
+        if all(actual == wanted for actual, wanted in terms):
             found.append({"projectId": name, "state": "ACTIVE", "labels": dict(project.labels)})
     return found
 
@@ -120,10 +121,10 @@ def _page(
     sizes: tuple[int, int],
     size_parameter: str = "maxResults",
 ) -> Resource:
-    """One page. As in the real API an empty list is left out, and a page may move while it is turned."""
-    default, most = sizes
-    size = min(_number(query.get(size_parameter), size_parameter) or default, most)
-    offset = _offset(query.get("pageToken"))
+    """Return one page. As in the real API, an empty list is omitted, and items may shift between pages."""
+    default, maximum = sizes
+    size = min(_parse_size(query.get(size_parameter), size_parameter) or default, maximum)
+    offset = _parse_page_token(query.get("pageToken"))
     body: Resource = {"kind": kind} if kind else {}
     if page := items[offset : offset + size]:
         body[key] = list(page)
@@ -132,49 +133,50 @@ def _page(
     return body
 
 
-def _number(text: str | None, name: str) -> int:
+def _parse_size(text: str | None, name: str) -> int:
     if text is None:
         return 0
     if not text.isdecimal():
-        raise RefusalError(400, "invalidParameter", f"Invalid value for {name}: {text}")
+        raise ApiError(400, "invalidParameter", f"Invalid value for {name}: {text}")
     return int(text)
 
 
-def _offset(token: str | None) -> int:
+def _parse_page_token(token: str | None) -> int:
+    """Return the offset of the page."""
     if token is None:
         return 0
     try:
         return int(base64.urlsafe_b64decode(token).decode().removeprefix("offset="))
     except (ValueError, binascii.Error):
-        raise RefusalError(400, "invalidPageToken", "The page token is not valid.") from None
+        raise ApiError(400, "invalidPageToken", "The page token is not valid.") from None
 
 
-def _mask(text: str) -> Mask:
-    """Read a field mask: `items(id,error/code),nextPageToken`."""
+def _parse_mask(text: str) -> Mask:
+    """Parse a field mask such as `items(id,error/code),nextPageToken`."""
     root: Mask = {}
-    stack, here = [root], root
+    stack, current = [root], root
     for piece in re.findall(r"[^(),/]+|[(),/]", text):
         match piece:
             case "(":
-                stack.append(here)
+                stack.append(current)
             case ")":
-                here = stack.pop()
+                current = stack.pop()
             case ",":
-                here = stack[-1]
+                current = stack[-1]
             case "/":
                 pass
             case name:
-                here = here.setdefault(name.strip(), {})
+                current = current.setdefault(name.strip(), {})
     return root
 
 
-def _masked(value: Resource, mask: Mask) -> Resource:
+def _apply_mask(resource: Resource, mask: Mask) -> Resource:
     if not mask:
-        return value
-    return {key: _picked(inner, mask[key]) for key, inner in value.items() if key in mask}
+        return resource
+    return {key: _apply_mask_to_value(value, mask[key]) for key, value in resource.items() if key in mask}
 
 
-def _picked(value: object, mask: Mask) -> object:
+def _apply_mask_to_value(value: object, mask: Mask) -> object:
     if isinstance(value, list):
-        return [_picked(item, mask) for item in value]
-    return _masked(value, mask) if isinstance(value, dict) else value
+        return [_apply_mask_to_value(item, mask) for item in value]
+    return _apply_mask(value, mask) if isinstance(value, dict) else value

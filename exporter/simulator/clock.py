@@ -1,21 +1,21 @@
-"""Time in a simulated world: it begins at a given moment and runs at a chosen speed."""
+"""Clock of a simulated world: starts at a given time and runs at a chosen speed."""
 
 import time
 from datetime import datetime, timedelta
 
 
 class SimulatedClock:
-    """Called, it says what time it is in the world. A speed of 1440 passes a day in a minute; 0 stands still."""
+    """A callable that returns the current time of the world. With speed 1440 a day passes per minute; 0 stops time."""
 
     def __init__(self, start: datetime, speed: float = 1.0) -> None:
-        """Begin at `start`, an aware UTC moment."""
+        """Start at `start`, an aware UTC datetime."""
         self.start, self.speed = start, speed
         self._origin = time.monotonic()
 
     def __call__(self) -> datetime:
-        """What time it is."""
+        """Return the current time of the world."""
         return self.start + timedelta(seconds=(time.monotonic() - self._origin) * self.speed)
 
     def advance(self, span: timedelta) -> None:
-        """Leap forward."""
+        """Move the clock forward."""
         self.start += span

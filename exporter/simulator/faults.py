@@ -1,4 +1,4 @@
-"""The bad days of an API: which requests meet which fault, and what it makes of their answer."""
+"""Faults that can be injected into the simulated API: which requests they match, and their effect on the response."""
 
 import json
 import threading
@@ -6,20 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 
-from exporter.simulator.api import Answer, RefusalError, Request
+from exporter.simulator.api import ApiError, ApiResponse, Request
 from exporter.simulator.timeline import Resource
 
 METHODS = ("*", "instances.list", "backupRuns.list", "backupRuns.get", "projects.search")
-HTML = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
+HTML_ERROR = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of trouble, for the requests it is meant for; `*` means all.
+    """A fault of one kind for matching requests; `*` matches all projects or methods.
 
-    `times`: how many requests meet it, None for all until it is cleared. `seconds`: how long a slow answer takes,
-    or after how long a Retry-After header says to come again; the header is left out for 0. `region`: which one
-    cannot be reached.
+    `times`: number of requests that it affects; None: all until it is removed. `seconds`: duration of a slow response,
+    or value of the Retry-After header, which is omitted for 0. `region`: the unreachable region.
     """
 
     kind: str
@@ -31,163 +30,165 @@ class Fault:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"unknown fault {self.kind!r}; known are {', '.join(KINDS)}")
+            raise ValueError(f"unknown fault {self.kind!r}; known faults: {', '.join(KINDS)}")
         if self.method not in METHODS:
-            raise ValueError(f"unknown method {self.method!r}; known are {', '.join(METHODS)}")
+            raise ValueError(f"unknown method {self.method!r}; known methods: {', '.join(METHODS)}")
         if not isinstance(self.seconds, int | float) or self.seconds < 0:
-            raise ValueError("seconds must be a number from 0 on")
+            raise ValueError("seconds must be a number of at least 0")
         if self.times is not None and (not isinstance(self.times, int) or self.times < 0):
-            raise ValueError("times must be a whole number from 0 on")
+            raise ValueError("times must be an integer of at least 0")
 
-    def meets(self, request: Request) -> bool:
-        """Whether the request is one it is meant for."""
+    def matches(self, request: Request) -> bool:
+        """Whether the fault affects the request."""
         return self.project in ("*", request.project) and self.method in ("*", request.method)
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What goes over the wire: an answer's bytes, and how it is sent."""
+class HttpResponse:
+    """Body, status and headers as sent, and how they are sent."""
 
     status: int
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
-    delay: float = 0
-    cut: bool = False  # the connection ends in the midst of the body
-    reset: bool = False  # the connection is reset instead of an answer
+    delay: float = 0  # seconds
+    cut: bool = False  # close the connection in the middle of the body
+    reset: bool = False  # reset the connection instead of responding
 
     @classmethod
-    def of(cls, answer: Answer) -> "Reply":
-        """An answer as it should be."""
-        return cls(answer.status, json.dumps(answer.body).encode())
+    def of(cls, response: ApiResponse) -> "HttpResponse":
+        """Encode an API response."""
+        return cls(response.status, json.dumps(response.body).encode())
 
 
 class Faults:
-    """The faults that are switched on. Safe to share between threads."""
+    """The active faults. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._on: list[Fault] = []
+        self._active: list[Fault] = []
 
     def add(self, fault: Fault) -> None:
-        """Switch a fault on, after those that are on already."""
+        """Add a fault after those that are active."""
         with self._lock:
-            self._on.append(fault)
+            self._active.append(fault)
 
     def clear(self) -> None:
-        """Switch every fault off."""
+        """Remove all faults."""
         with self._lock:
-            self._on.clear()
+            self._active.clear()
 
-    def listed(self) -> list[Resource]:
-        """The faults that are on, as plain data."""
+    def as_dicts(self) -> list[Resource]:
+        """Return the active faults in JSON form."""
         with self._lock:
-            return [asdict(fault) for fault in self._on]
+            return [asdict(fault) for fault in self._active]
 
-    def apply(self, request: Request, answer: Answer) -> Reply:
-        """What becomes of an answer: the first fault that is meant for the request has its way."""
+    def apply(self, request: Request, response: ApiResponse) -> HttpResponse:
+        """Apply the first fault that matches the request, if any, to its response."""
         with self._lock:
-            fault = next((fault for fault in self._on if fault.meets(request)), None)
+            fault = next((fault for fault in self._active if fault.matches(request)), None)
             if fault and fault.times is not None:
                 left = replace(fault, times=fault.times - 1)
-                self._on = [left if on is fault else on for on in self._on if on is not fault or left.times]
-        if fault is None or (fault.kind in _ON_SUCCESS and answer.status != 200):
-            return Reply.of(answer)
-        return KINDS[fault.kind](fault, request, answer)
+                self._active = [
+                    left if active is fault else active for active in self._active if active is not fault or left.times
+                ]
+        if fault is None or (fault.kind in _ONLY_ON_SUCCESS and response.status != 200):
+            return HttpResponse.of(response)
+        return KINDS[fault.kind](fault, request, response)
 
 
-Spoil = Callable[[Fault, Request, Answer], Reply]
+Effect = Callable[[Fault, Request, ApiResponse], HttpResponse]
 
 
-def _refusal(code: int, reason: str, message: str, **more: object) -> Spoil:
-    def apply(fault: Fault, _request: Request, _answer: Answer) -> Reply:
-        reply = Reply.of(RefusalError(code, reason, message, **more).answer)
-        return replace(reply, headers={"Retry-After": f"{fault.seconds:g}"}) if fault.seconds else reply
+def _api_error(code: int, reason: str, message: str, **more: object) -> Effect:
+    def apply(fault: Fault, _request: Request, _response: ApiResponse) -> HttpResponse:
+        error = HttpResponse.of(ApiError(code, reason, message, **more).response)
+        return replace(error, headers={"Retry-After": f"{fault.seconds:g}"}) if fault.seconds else error
 
     return apply
 
 
-def _info(reason: str) -> list[Resource]:
+def _error_info(reason: str) -> list[Resource]:
     return [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"}]
 
 
-def _unavailable(_fault: Fault, _request: Request, _answer: Answer) -> Reply:
-    return Reply(503, HTML, {"Content-Type": "text/html"})
+def _unavailable(_fault: Fault, _request: Request, _response: ApiResponse) -> HttpResponse:
+    return HttpResponse(503, HTML_ERROR, {"Content-Type": "text/html"})
 
 
-def _slow(fault: Fault, _request: Request, answer: Answer) -> Reply:
-    return replace(Reply.of(answer), delay=fault.seconds)
+def _slow(fault: Fault, _request: Request, response: ApiResponse) -> HttpResponse:
+    return replace(HttpResponse.of(response), delay=fault.seconds)
 
 
-def _cut(_fault: Fault, _request: Request, answer: Answer) -> Reply:
-    return replace(Reply.of(answer), cut=True)
+def _cut(_fault: Fault, _request: Request, response: ApiResponse) -> HttpResponse:
+    return replace(HttpResponse.of(response), cut=True)
 
 
-def _reset(_fault: Fault, _request: Request, answer: Answer) -> Reply:
-    return replace(Reply.of(answer), reset=True)
+def _reset(_fault: Fault, _request: Request, response: ApiResponse) -> HttpResponse:
+    return replace(HttpResponse.of(response), reset=True)
 
 
-def _html(_fault: Fault, _request: Request, _answer: Answer) -> Reply:
-    return Reply(200, HTML, {"Content-Type": "text/html"})
+def _html(_fault: Fault, _request: Request, _response: ApiResponse) -> HttpResponse:
+    return HttpResponse(200, HTML_ERROR, {"Content-Type": "text/html"})
 
 
-def _wrong_json(_fault: Fault, _request: Request, _answer: Answer) -> Reply:
-    return Reply(200, b'{"kind": "sql#somethingElse", "items": "none", "nextPageToken": 7}')
+def _wrong_json(_fault: Fault, _request: Request, _response: ApiResponse) -> HttpResponse:
+    return HttpResponse(200, b'{"kind": "sql#somethingElse", "items": "none", "nextPageToken": 7}')
 
 
-def _expired_token(_fault: Fault, request: Request, answer: Answer) -> Reply:
+def _expired_token(_fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
     if "pageToken" not in request.query:
-        return Reply.of(answer)
-    return Reply.of(RefusalError(400, "invalidPageToken", "The page token has expired.").answer)
+        return HttpResponse.of(response)
+    return HttpResponse.of(ApiError(400, "invalidPageToken", "The page token has expired.").response)
 
 
-def _items(answer: Answer) -> list[Resource]:
-    items = answer.body.get("items", [])
+def _items(response: ApiResponse) -> list[Resource]:
+    items = response.body.get("items", [])
     return items if isinstance(items, list) else []
 
 
-def _unordered(_fault: Fault, _request: Request, answer: Answer) -> Reply:
-    """The page's items turned about: the oldest first."""
-    items = _items(answer)
-    return Reply.of(Answer(200, {**answer.body, "items": items[::-1]} if items else answer.body))
+def _unordered(_fault: Fault, _request: Request, response: ApiResponse) -> HttpResponse:
+    """Reverse the items of the page: oldest first."""
+    items = _items(response)
+    return HttpResponse.of(ApiResponse(200, {**response.body, "items": items[::-1]} if items else response.body))
 
 
-def _unreachable_region(fault: Fault, request: Request, answer: Answer) -> Reply:
-    """Instances of the region are missing, with a warning; their runs are missing without one."""
-    lost = request.instances_in(fault.region)
+def _unreachable_region(fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
+    """Omit the instances of the region, with a warning, and their runs, without one."""
+    omitted = request.instances_in(fault.region)
     key = "name" if request.method == "instances.list" else "instance"
-    body: Resource = {**answer.body, "items": [item for item in _items(answer) if item.get(key) not in lost]}
+    body: Resource = {**response.body, "items": [item for item in _items(response) if item.get(key) not in omitted]}
     if request.method == "instances.list":
         message = f"The region {fault.region} cannot be reached."
         body["warnings"] = [{"code": "REGION_UNREACHABLE", "region": fault.region, "message": message}]
-    return Reply.of(Answer(200, body))
+    return HttpResponse.of(ApiResponse(200, body))
 
 
-def _no_wildcard(_fault: Fault, request: Request, answer: Answer) -> Reply:
+def _no_wildcard(_fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
     if "/instances/-/" not in request.path:
-        return Reply.of(answer)
-    return Reply.of(RefusalError(400, "invalidParameter", "The instance name - is not allowed.").answer)
+        return HttpResponse.of(response)
+    return HttpResponse.of(ApiError(400, "invalidParameter", "The instance name - is not allowed.").response)
 
 
-KINDS: Mapping[str, Spoil] = MappingProxyType(
+KINDS: Mapping[str, Effect] = MappingProxyType(
     {
-        "unauthenticated": _refusal(401, "authError", "Request had invalid authentication credentials."),
-        "forbidden": _refusal(403, "notAuthorized", "The client is not authorized to make this request."),
-        "api-disabled": _refusal(
+        "unauthenticated": _api_error(401, "authError", "Request had invalid authentication credentials."),
+        "forbidden": _api_error(403, "notAuthorized", "The client is not authorized to make this request."),
+        "api-disabled": _api_error(
             403,
             "accessNotConfigured",
             "Cloud SQL Admin API has not been used in this project before or it is disabled.",
             status="PERMISSION_DENIED",
-            details=_info("SERVICE_DISABLED"),
+            details=_error_info("SERVICE_DISABLED"),
         ),
-        "not-found": _refusal(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist."),
-        "quota": _refusal(
+        "not-found": _api_error(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist."),
+        "quota": _api_error(
             429,
             "rateLimitExceeded",
             "Quota exceeded for quota metric 'Queries' and limit 'Queries per minute per user'.",
             status="RESOURCE_EXHAUSTED",
-            details=_info("RATE_LIMIT_EXCEEDED"),
+            details=_error_info("RATE_LIMIT_EXCEEDED"),
         ),
-        "server-error": _refusal(500, "internalError", "Internal error encountered."),
+        "server-error": _api_error(500, "internalError", "Internal error encountered."),
         "unavailable": _unavailable,
         "slow": _slow,
         "cut": _cut,
@@ -200,4 +201,4 @@ KINDS: Mapping[str, Spoil] = MappingProxyType(
         "no-wildcard": _no_wildcard,
     }
 )
-_ON_SUCCESS = frozenset({"unordered", "unreachable-region"})
+_ONLY_ON_SUCCESS = frozenset({"unordered", "unreachable-region"})

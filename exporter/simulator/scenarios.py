@@ -1,4 +1,7 @@
-"""Named stories of single instances. Window 0 opened last before the world began; 1 is the next, -1 the one before."""
+"""Named scenarios of single instances.
+
+Backup windows are numbered: 0 is the last one that opened before the start of the world, 1 the next, -1 the previous.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,32 +10,33 @@ from types import MappingProxyType
 
 from exporter.simulator.timeline import HEALTHY, MISSED, OVERDUE, SKIPPED, Attempt, Resource, Run, failing
 
-Outcome = Callable[[int], Run]
+RunOfWindow = Callable[[int], Run]
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
 
 
-def _always(run: Run) -> Outcome:
+def _always(run: Run) -> RunOfWindow:
     return lambda _window: run
 
 
-def _from(first: int, then: Run, before: Run = HEALTHY) -> Outcome:
-    return lambda window: then if window >= first else before
+def _from(first: int, run: Run, before: Run = HEALTHY) -> RunOfWindow:
+    return lambda window: run if window >= first else before
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """An instance and what becomes of its backups.
+    """An instance and its backup runs.
 
-    `opened_ago` places the daily window: how long ago it had opened when the world began. `instance`, `settings`
-    and `backups` are laid over the resource of an ordinary instance. `on_demand` are runs asked for by hand, by how
-    long before the world began; negative: after it.
+    `windows`: the run of each window, by number. `opened_ago`, `created_ago`: time from the opening of window 0 and
+    from the creation of the instance to the start of the world. `on_demand`: on-demand runs by the same distance,
+    negative if they follow the start. `instance`, `settings` and `backups` override fields of the instance resource,
+    its settings and its backup configuration.
     """
 
     name: str
     description: str
-    windows: Outcome = field(default=_always(HEALTHY))
+    windows: RunOfWindow = field(default=_always(HEALTHY))
     opened_ago: timedelta = 8 * HOUR
     created_ago: timedelta = timedelta(days=400)
     on_demand: Mapping[timedelta, Run] = field(default_factory=dict)
@@ -42,7 +46,7 @@ class Scenario:
 
 
 def _flapping(window: int) -> Run:
-    """Fails on every third day, and recovers."""
+    """Fail on every third day."""
     return failing("INTERNAL_ERROR") if window % 3 == 1 else HEALTHY
 
 
@@ -61,30 +65,30 @@ _NO_AUTOMATION: Mapping[str, object] = MappingProxyType({"enabled": False})
 
 ALL = (
     Scenario("healthy", "backed up every day"),
-    Scenario("idle", "no new data for six days: every run is SKIPPED, which is no problem", _idle),
-    Scenario("failing", "has failed for three days", _from(-2, failing("DISK_SNAPSHOT_FAILED"))),
-    Scenario("failing-uncoded", "failed last night, without an error code", _from(0, failing(""))),
-    Scenario("flapping", "fails on every third day and recovers", _flapping),
-    Scenario("retried", "fails at first every night and succeeds within the same window", _always(_RETRIED)),
-    Scenario("overdue", "the API calls the last run OVERDUE", _from(0, OVERDUE), opened_ago=5 * HOUR),
-    Scenario("missed", "the last window passed without a trace", _from(0, MISSED), opened_ago=5 * HOUR),
-    Scenario("running", "is being backed up right now", _running, opened_ago=30 * MINUTE),
+    Scenario("idle", "no new data for six days: every run is SKIPPED, which is not a problem", _idle),
+    Scenario("failing", "backups have failed for three days", _from(-2, failing("DISK_SNAPSHOT_FAILED"))),
+    Scenario("failing-uncoded", "the last backup failed, without an error code", _from(0, failing(""))),
+    Scenario("flapping", "the backup fails on every third day", _flapping),
+    Scenario("retried", "every backup fails first and succeeds on retry in the same window", _always(_RETRIED)),
+    Scenario("overdue", "the last run has the status OVERDUE", _from(0, OVERDUE), opened_ago=5 * HOUR),
+    Scenario("missed", "no backup run in the last window", _from(0, MISSED), opened_ago=5 * HOUR),
+    Scenario("running", "a backup is running", _running, opened_ago=30 * MINUTE),
     Scenario(
         "running-after-failure",
-        "failed last night and is being backed up again right now",
+        "the last backup failed, and the next one is running",
         lambda window: failing("INTERNAL_ERROR") if window == -1 else _running(window),
         opened_ago=30 * MINUTE,
     ),
-    Scenario("stuck", "a backup has been running for seven hours and more", _from(0, _STUCK)),
+    Scenario("stuck", "a backup has been running for more than seven hours", _from(0, _STUCK)),
     Scenario("slow", "the last backup took seven hours", _from(0, _SLOW), opened_ago=9 * HOUR),
-    Scenario("stale", "no trace of a backup for two windows", _from(-1, MISSED), opened_ago=6 * HOUR),
-    Scenario("abandoned", "no trace of a backup for a week", _from(-6, MISSED)),
-    Scenario("never", "ten days old and never backed up", _always(MISSED), created_ago=timedelta(days=10)),
-    Scenario("brand-new", "created two hours ago; its first window is still to come", created_ago=2 * HOUR),
-    Scenario("disabled", "automated backups were switched off", _from(-3, MISSED), backups=_NO_AUTOMATION),
+    Scenario("stale", "no backup run in the last two windows", _from(-1, MISSED), opened_ago=6 * HOUR),
+    Scenario("abandoned", "no backup run for a week", _from(-6, MISSED)),
+    Scenario("never", "created ten days ago and never backed up", _always(MISSED), created_ago=timedelta(days=10)),
+    Scenario("brand-new", "created two hours ago, before its first window", created_ago=2 * HOUR),
+    Scenario("disabled", "automated backups were disabled", _from(-3, MISSED), backups=_NO_AUTOMATION),
     Scenario(
         "on-demand-only",
-        "automated backups are off; somebody makes one by hand now and then",
+        "automated backups are disabled; on-demand backups exist",
         _always(MISSED),
         on_demand={20 * HOUR: Run((Attempt(after=timedelta()),)), 60 * HOUR: Run((Attempt(after=timedelta()),))},
         backups=_NO_AUTOMATION,
@@ -97,13 +101,13 @@ ALL = (
     Scenario("stopped", "stopped by its owner", _from(-20, MISSED), settings={"activationPolicy": "NEVER"}),
     Scenario(
         "suspended",
-        "suspended for want of payment",
+        "suspended because of a billing issue",
         _from(-20, MISSED),
         instance={"state": "SUSPENDED", "suspensionReason": ["BILLING_ISSUE"]},
     ),
     Scenario(
         "creating",
-        "is being created right now",
+        "being created",
         _always(MISSED),
         created_ago=5 * MINUTE,
         instance={"state": "PENDING_CREATE"},
@@ -124,27 +128,27 @@ ALL = (
     ),
     Scenario(
         "external",
-        "a server outside, known as the source of a replica",
+        "an external server, the source of a replica",
         _always(MISSED),
         instance={"instanceType": "ON_PREMISES_INSTANCE", "backendType": "EXTERNAL"},
         backups=_NO_AUTOMATION,
     ),
     Scenario(
         "green",
-        "the green side of a blue-green deployment",
+        "the green instance of a blue-green deployment",
         _always(MISSED),
         instance={"instanceType": "GREEN_INSTANCE"},
         backups=_NO_AUTOMATION,
     ),
     Scenario(
         "enhanced",
-        "its backups are kept by Backup and DR",
+        "its backups are managed by Backup and DR",
         _always(MISSED),
         backups={"backupTier": "ENHANCED"},
     ),
     Scenario(
         "high-availability",
-        "backed up every day, regional, point-in-time recovery on",
+        "regional, backed up every day, with point-in-time recovery",
         instance={"region": "europe-west4"},
         settings={"availabilityType": "REGIONAL", "edition": "ENTERPRISE_PLUS"},
         backups={"pointInTimeRecoveryEnabled": True, "backupRetentionSettings": {"retainedBackups": 15}},
@@ -154,12 +158,12 @@ ALL = (
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType({scenario.name: scenario for scenario in ALL})
 
 
-def instance_resource(scenario: Scenario, project: str, name: str, created: str, opens: str) -> Resource:
-    """The instance as `instances.list` shows it."""
+def instance_resource(scenario: Scenario, project: str, name: str, created: str, start_time: str) -> Resource:
+    """Return the API resource of an instance."""
     backups: Resource = {
         "kind": "sql#backupConfiguration",
         "enabled": True,
-        "startTime": opens,
+        "startTime": start_time,
         "location": "eu",
         "backupTier": "STANDARD",
         "pointInTimeRecoveryEnabled": False,

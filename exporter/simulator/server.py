@@ -1,4 +1,4 @@
-"""The simulated API on a real socket of loopback: HTTP/1.1, kept connections, gzip for who asks as Google wants it."""
+"""HTTP/1.1 server of the simulated API on loopback, with persistent connections and with gzip as Google serves it."""
 
 import gzip
 import json
@@ -10,18 +10,19 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import parse_qsl, urlsplit
 
-from exporter.simulator.api import Answer, Request, answer
-from exporter.simulator.faults import Fault, Faults, Reply
+from exporter.simulator.api import ApiResponse, Request, respond
+from exporter.simulator.faults import Fault, Faults, HttpResponse
+from exporter.simulator.timeline import Resource
 from exporter.simulator.worlds import World
 
-CONTROL = "/simulator/faults"  # GET lists the faults and counts requests, POST switches a fault on, DELETE all off
+CONTROL = "/simulator/faults"  # GET lists faults and counts requests, POST adds a fault, DELETE removes all
 
 
 class Simulator:
-    """Serves a world in the background. Use as a context, or `start` and `stop`."""
+    """Serves a world in the background. Use it as a context manager, or call `start` and `stop`."""
 
     def __init__(self, world: World, host: str = "127.0.0.1", port: int = 0) -> None:
-        """Bind, on a free port by default. Raises OSError where the port cannot be had."""
+        """Bind to a port, by default a free one. Raises OSError if the port is not available."""
         self.world = world
         self.faults = Faults()
         self.requests: list[str] = []  # path and query of every request, in order
@@ -34,11 +35,11 @@ class Simulator:
         self.url = f"http://{host}:{self._server.server_address[1]}/"
 
     def start(self) -> None:
-        """Serve in the background."""
+        """Start serving in a background thread."""
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="simulator", daemon=True).start()
 
     def stop(self) -> None:
-        """Serve no more, and free the port."""
+        """Stop serving and release the port."""
         self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
@@ -65,47 +66,51 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Answer from the world, as far as the faults allow."""
+        """Respond from the world, subject to the active faults."""
         if self.path == CONTROL:
-            told = {"faults": self.simulator.faults.listed(), "requests": len(self.simulator.requests)}
-            self._send(Reply.of(Answer(200, told)))
+            status = {"faults": self.simulator.faults.as_dicts(), "requests": len(self.simulator.requests)}
+            self._send_json(200, status)
             return
         url = urlsplit(self.path)
         self.simulator.requests.append(self.path)
         request = Request(self.simulator.world, url.path, dict(parse_qsl(url.query)))
-        self._send(self.simulator.faults.apply(request, answer(request)))
+        self._send(self.simulator.faults.apply(request, respond(request)))
 
     def do_POST(self) -> None:
-        """Switch a fault on: a JSON object with the fields of `Fault`."""
+        """Add a fault: a JSON object with the fields of `Fault`."""
         try:
             fields = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
             self.simulator.faults.add(Fault(**fields))
         except (ValueError, TypeError) as error:
-            self._send(Reply.of(Answer(400, {"error": str(error)})))
+            self._send_json(400, {"error": str(error)})
         else:
-            self._send(Reply.of(Answer(200, {"faults": self.simulator.faults.listed()})))
+            self._send_json(200, {"faults": self.simulator.faults.as_dicts()})
 
     def do_DELETE(self) -> None:
-        """Switch every fault off."""
+        """Remove all faults."""
         self.simulator.faults.clear()
-        self._send(Reply.of(Answer(200, {"faults": []})))
+        self._send_json(200, {"faults": []})
 
-    def _send(self, reply: Reply) -> None:
-        if self.simulator.stopping.wait(reply.delay) or reply.reset:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close resets
+    def _send_json(self, status: int, body: Resource) -> None:
+        self._send(HttpResponse.of(ApiResponse(status, body)))
+
+    def _send(self, response: HttpResponse) -> None:
+        if self.simulator.stopping.wait(response.delay) or response.reset:
+            # With a linger time of 0, close() resets the connection.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             return
-        body = reply.body
-        headers = {"Content-Type": "application/json; charset=UTF-8", **reply.headers}
+        body = response.body
+        headers = {"Content-Type": "application/json; charset=UTF-8", **response.headers}
         if "gzip" in self.headers.get("Accept-Encoding", "") and "gzip" in self.headers.get("User-Agent", ""):
             body = gzip.compress(body, 1)
             headers["Content-Encoding"] = "gzip"
-        self.send_response(reply.status)
+        self.send_response(response.status)
         for name, value in (headers | {"Content-Length": str(len(body))}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body[: len(body) // 2] if reply.cut else body)
-        self.close_connection = self.close_connection or reply.cut
+        self.wfile.write(body[: len(body) // 2] if response.cut else body)
+        self.close_connection = self.close_connection or response.cut
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the name the base class gives it)
-        """Say nothing: `simulate` has a log of its own."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (name set by the base class)
+        """Log nothing."""

@@ -15,7 +15,7 @@ from exporter.simulator import WORLDS
 from tests.support.builders import DAY, world
 from tests.support.expositions import exposed, families, seen, seen_again
 
-DEMO = {name: project for name, project in WORLDS["demo"]().items() if not project.refuses}
+DEMO = {name: project for name, project in WORLDS["demo"]().items() if not project.access_error}
 
 
 def demo(content_type: str) -> str:

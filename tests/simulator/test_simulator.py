@@ -12,7 +12,7 @@ from jsonschema import Draft4Validator
 
 from exporter.googleapis.cloudsql import INSTANCE_FIELDS, RUN_FIELDS, RUNS_FIELDS
 from exporter.simulator import WORLDS, Simulator, World
-from exporter.simulator.api import Request, answer
+from exporter.simulator.api import Request, respond
 from tests.support.builders import DAY, HOUR, world
 
 DISCOVERY = json.loads((files("googleapiclient") / "discovery_cache/documents/sqladmin.v1.json").read_text())
@@ -49,7 +49,7 @@ def demo() -> World:
 
 
 def get(asked: World, path: str, **query: str) -> dict[str, Any]:
-    return answer(Request(asked, path, query)).body
+    return respond(Request(asked, path, query)).body
 
 
 def test_every_answer_is_valid_by_the_discovery_document_at_every_hour_of_two_days() -> None:
@@ -133,7 +133,7 @@ def test_one_run_can_be_had_by_its_id_and_fields_are_picked() -> None:
     ],
 )
 def test_a_refusal_has_the_shape_of_the_real_ones(path: str, query: dict[str, str], status: int, reason: str) -> None:
-    denied = answer(Request(demo(), path, query))
+    denied = respond(Request(demo(), path, query))
     error: Any = denied.body["error"]
     assert (denied.status, error["code"], error["errors"][0]["reason"]) == (status, status, reason)
 

@@ -24,7 +24,7 @@ from exporter.metrics.code_labels import CodeLabels
 from exporter.scan.incremental import ScanOptions
 from exporter.scan.source import Page
 from exporter.simulator import SimulatedClock, World
-from exporter.simulator.api import Answer, Request, answer
+from exporter.simulator.api import ApiResponse, Request, respond
 from exporter.simulator.worlds import Project
 from exporter.verdict.assess import Verdict, assess
 
@@ -132,9 +132,9 @@ class WorldSource:
                 return
             query["pageToken"] = str(body["nextPageToken"])
 
-    def _answer(self, path: str, query: dict[str, str]) -> Answer:
+    def _answer(self, path: str, query: dict[str, str]) -> ApiResponse:
         self.requests.append(path)
-        return answer(Request(self.world, path, query))
+        return respond(Request(self.world, path, query))
 
 
 def world(projects: dict[str, Project], speed: float = 0) -> World:

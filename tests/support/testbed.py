@@ -89,5 +89,5 @@ class TestBed:
             (name, status.lower()): float(count)
             for project, content in self._projects.items()
             for name in content.instances
-            for status, count in Counter(self.world.ends(project, name, NOW, self.clock())).items()
+            for status, count in Counter(self.world.completed_runs(project, name, NOW, self.clock())).items()
         }

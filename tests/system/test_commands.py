@@ -212,7 +212,7 @@ def test_a_demo_needs_nothing_and_shows_every_project(tmp_path: Path) -> None:
         assert running.ended()[0] == 0
     assert up == {"museum": 1, "shop-prod": 1, "warehouse-prod": 1, "sealed": 0}
     assert f"Metrics              {running.url}metrics" in introduction
-    assert "has failed for three days" in introduction
+    assert "backups have failed for three days" in introduction
 
 
 def test_in_a_fast_demo_backups_happen_fail_and_recover(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_simulate_serves_the_api_with_the_faults_asked_for(tmp_path: Path) -> No
         s.send(signal.SIGTERM)
         assert s.ended()[0] == 0
     denied = run("simulate", "--fault=gremlins")
-    assert (denied.returncode, "unknown fault 'gremlins'; known are unauthenticated" in denied.stderr) == (2, True)
+    assert (denied.returncode, "unknown fault 'gremlins'; known faults: unauthenticated" in denied.stderr) == (2, True)
 
 
 def test_after_a_kill_and_without_the_api_the_kept_facts_are_served_at_once_with_their_true_age(

@@ -111,7 +111,7 @@ class Environment:
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     folder = tmp_path_factory.mktemp("dashboards")
-    projects = {name: content for name, content in parse_world("demo").items() if not content.refuses}
+    projects = {name: content for name, content in parse_world("demo").items() if not content.access_error}
     start = datetime.now(UTC) - timedelta(days=3)
     stage = TestBed(folder, projects, start, targets=[{"search": "state:ACTIVE"}], poll={"interval": "40ms"})
     exporter = stage.nursery.spawn()

@@ -68,7 +68,7 @@ def test_a_verdict_holds_as_long_as_is_said(
 
 
 def test_over_three_days_of_the_demo_a_kept_view_says_what_a_new_one_says() -> None:
-    demo = world({name: project for name, project in WORLDS["demo"]().items() if not project.refuses})
+    demo = world({name: project for name, project in WORLDS["demo"]().items() if not project.access_error})
     assert isinstance(demo.clock, SimulatedClock)
     settings, snapshot = config(), Snapshot()
     kept: Evaluation | None = None
