@@ -237,7 +237,7 @@ def _address(text: str) -> str:
 
 def _non_negative(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 7):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at most six digits")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999")
     return int(text)
 
 

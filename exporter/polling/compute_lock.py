@@ -16,7 +16,7 @@ class ComputeLockedSource:
     """
 
     def __init__(self, source: Source, lock: threading.Lock) -> None:
-        """`lock` is held by the thread that calls the methods."""
+        """`lock` is held by the thread that reads instances and backup runs."""
         self._source, self._lock = source, lock
 
     def instances(self, project: str) -> Iterator[Page]:

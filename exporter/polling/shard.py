@@ -50,7 +50,7 @@ def from_flags(index: int | None, total: int, by: By, host_name: str) -> Shard:
                 f"--shard.index is missing, and {source} does not end in a number like that of a StatefulSet's pod"
             )
     if index is not None and index >= total:
-        raise ValueError(f"{source} gives shard {index}, but the last of {total} shards is {total - 1}")
+        raise ValueError(f"{source} gives shard {index}, but the shards are 0 to {total - 1}")
     return Shard(index or 0, total, by)
 
 

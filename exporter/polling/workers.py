@@ -45,6 +45,7 @@ class WorkerPool:
             while pending := self._waiting | self._running:
                 self._changed.wait(timeout=0.1)
                 progress(len(self._finished), len(self._finished | pending))
+            progress(len(self._finished), len(self._finished))
 
     def finished(self) -> frozenset[str]:
         """The keys of jobs that have ended, successfully or not."""

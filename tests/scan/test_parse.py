@@ -1,4 +1,4 @@
-"""One API item in, one fact out; no item, however broken, is more than an UnreadableItemError."""
+"""Parsing of API items: each becomes one fact, or raises UnreadableItemError."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -16,19 +16,19 @@ from tests.support.strategies import RUN_ITEM, json_values, plausible
 LATEST = NOW + timedelta(days=1)
 
 
-def read(item: object) -> BackupRun:
+def parse_run(item: object) -> BackupRun:
     return parse.backup_run(item, latest=LATEST).fact[1]
 
 
-def unreadable(item: object) -> tuple[str, ...]:
+def unreadable_fields(item: object) -> tuple[str, ...]:
     return parse.backup_run(item, latest=LATEST).unreadable
 
 
-def moment(day: int, hour: int, minute: int = 0, second: int = 0, microsecond: int = 0) -> datetime:
+def timestamp(day: int, hour: int, minute: int = 0, second: int = 0, microsecond: int = 0) -> datetime:
     return datetime(2026, 11, day, hour, minute, second, microsecond, tzinfo=UTC)
 
 
-def test_a_whole_run_is_read_field_by_field() -> None:
+def test_run_is_parsed_field_by_field() -> None:
     assert parse.backup_run(RUN_ITEM, latest=LATEST) == parse.Parsed(
         (
             "pg-1",
@@ -36,11 +36,11 @@ def test_a_whole_run_is_read_field_by_field() -> None:
                 id="1795316400000",
                 type=BackupType.AUTOMATED,
                 status=RunStatus.FAILED,
-                scheduled=moment(22, 3),
-                window_start=moment(22, 3),
-                enqueued=moment(22, 3, 1, 0, 100000),
-                start=moment(22, 3, 1, 0, 140123),
-                end=moment(22, 3, 5, 0, 900000),
+                scheduled=timestamp(22, 3),
+                window_start=timestamp(22, 3),
+                enqueued=timestamp(22, 3, 1, 0, 100000),
+                start=timestamp(22, 3, 1, 0, 140123),
+                end=timestamp(22, 3, 5, 0, 900000),
                 error=RunError("INTERNAL_ERROR", "it failed"),
                 location="us",
                 size_bytes=1048576,
@@ -49,25 +49,25 @@ def test_a_whole_run_is_read_field_by_field() -> None:
     )
 
 
-def test_the_older_v1beta3_shape_is_an_automated_run_named_by_its_due_time() -> None:
-    old = {
+def test_v1beta3_run_is_automated_with_id_from_due_time() -> None:
+    item = {
         "kind": "sql#backupRun",
         "instance": "shop-prod:pg-1",
         "backupConfiguration": "a1b2",
         "dueTime": "2012-11-15T16:19:00.094Z",
         "status": "SKIPPED",
     }
-    name, run = parse.backup_run(old, latest=LATEST).fact
+    name, run = parse.backup_run(item, latest=LATEST).fact
     assert (name, run.type, run.status) == ("pg-1", BackupType.AUTOMATED, RunStatus.SKIPPED)
     assert run.window_start == datetime(2012, 11, 15, 16, 19, 0, 94000, tzinfo=UTC)
     assert run.id == "1352996340094"
 
 
-@pytest.mark.parametrize("word", ["PAUSED", "SQL_BACKUP_RUN_STATUS_UNSPECIFIED", "successful"])
-def test_a_status_that_is_not_known_is_unknown_and_readable(word: str) -> None:
-    item = RUN_ITEM | {"status": word, "type": "FINAL"}
-    assert (read(item).status, read(item).type) == (RunStatus.UNKNOWN, BackupType.UNKNOWN)
-    assert unreadable(item) == ()
+@pytest.mark.parametrize("status", ["PAUSED", "SQL_BACKUP_RUN_STATUS_UNSPECIFIED", "successful"])
+def test_unknown_status_and_type_are_readable(status: str) -> None:
+    item = RUN_ITEM | {"status": status, "type": "FINAL"}
+    assert (parse_run(item).status, parse_run(item).type) == (RunStatus.UNKNOWN, BackupType.UNKNOWN)
+    assert unreadable_fields(item) == ()
 
 
 @pytest.mark.parametrize(
@@ -93,21 +93,21 @@ def test_a_status_that_is_not_known_is_unknown_and_readable(word: str) -> None:
         ("error", "INTERNAL_ERROR"),
     ],
 )
-def test_a_field_that_cannot_be_read_is_named_and_the_rest_is_kept(field: str, value: object) -> None:
+def test_unreadable_field_is_reported_and_others_are_parsed(field: str, value: object) -> None:
     item = RUN_ITEM | {field: value}
-    assert unreadable(item) == (field,)
-    assert read(item).id == "1795316400000"
-    assert read(item).end == moment(22, 3, 5, 0, 900000)
+    assert unreadable_fields(item) == (field,)
+    assert parse_run(item).id == "1795316400000"
+    assert parse_run(item).end == timestamp(22, 3, 5, 0, 900000)
 
 
-def test_a_run_without_times_is_placed_by_its_id() -> None:
-    bare = {"id": "1795316400000", "instance": "pg-1", "status": "FAILED", "type": "AUTOMATED"}
-    assert read(bare).scheduled == moment(22, 3)
-    assert read(bare).window_start is None
+def test_run_without_timestamps_is_scheduled_by_its_id() -> None:
+    item = {"id": "1795316400000", "instance": "pg-1", "status": "FAILED", "type": "AUTOMATED"}
+    assert parse_run(item).scheduled == timestamp(22, 3)
+    assert parse_run(item).window_start is None
 
 
 @pytest.mark.parametrize(
-    ("item", "says"),
+    ("item", "message"),
     [
         (None, "not an object"),
         ("text", "not an object"),
@@ -119,30 +119,35 @@ def test_a_run_without_times_is_placed_by_its_id() -> None:
         ({"instance": "pg-1", "endTime": "2026-11-22T03:05:00Z"}, "windowStartTime"),
     ],
 )
-def test_what_cannot_be_placed_is_refused(item: object, says: str) -> None:
-    with pytest.raises(parse.UnreadableItemError, match=says):
+def test_run_without_instance_or_time_is_rejected(item: object, message: str) -> None:
+    with pytest.raises(parse.UnreadableItemError, match=message):
         parse.backup_run(item, latest=LATEST)
 
 
-def test_an_instance_is_read_with_the_binary_log_for_mysql_and_point_in_time_recovery_for_others() -> None:
-    flags = {"binaryLogEnabled": True, "pointInTimeRecoveryEnabled": False, "startTime": "23:30", "enabled": True}
+def test_pitr_is_binary_log_for_mysql_and_own_flag_for_others() -> None:
+    backup_configuration = {
+        "binaryLogEnabled": True,
+        "pointInTimeRecoveryEnabled": False,
+        "startTime": "23:30",
+        "enabled": True,
+    }
 
     def pitr(version: str) -> bool | None:
-        item = {"name": "a", "databaseVersion": version, "settings": {"backupConfiguration": flags}}
+        item = {"name": "a", "databaseVersion": version, "settings": {"backupConfiguration": backup_configuration}}
         return parse.instance(item, project="p", latest=LATEST).fact.backups.pitr_enabled
 
     assert (pitr("MYSQL_8_4"), pitr("POSTGRES_16"), pitr("SQLSERVER_2022_WEB")) == (True, False, False)
 
 
 @pytest.mark.parametrize("start", ["24:00", "4:00", "04:60", "noon", 4, "٠٤:٠٠"])
-def test_an_odd_window_start_is_unknown_and_named(start: object) -> None:
+def test_invalid_window_start_is_reported_as_unreadable(start: object) -> None:
     item = {"name": "a", "settings": {"backupConfiguration": {"startTime": start}}}
     parsed = parse.instance(item, project="p", latest=LATEST)
     assert parsed.fact.backups.window_start is None
     assert parsed.unreadable == ("settings.backupConfiguration.startTime",)
 
 
-def test_labels_that_are_not_text_are_named_and_the_others_kept() -> None:
+def test_non_text_label_is_reported_and_others_are_parsed() -> None:
     item = {"name": "a", "settings": {"userLabels": {"team": "shop", "tier": 1}}}
     parsed = parse.instance(item, project="p", latest=LATEST)
     assert parsed.unreadable == ("settings.userLabels.tier",)
@@ -150,7 +155,7 @@ def test_labels_that_are_not_text_are_named_and_the_others_kept() -> None:
 
 
 @given(st.dictionaries(st.sampled_from([*RUN_ITEM, "dueTime"]), plausible) | json_values)
-def test_no_run_item_does_more_than_say_that_it_is_unreadable(item: Any) -> None:
+def test_any_run_item_parses_or_raises_unreadable_item_error(item: Any) -> None:
     try:
         name, run = parse.backup_run(item, latest=LATEST).fact
     except parse.UnreadableItemError:
@@ -171,7 +176,7 @@ def test_no_run_item_does_more_than_say_that_it_is_unreadable(item: Any) -> None
         },
     )
 )
-def test_no_instance_item_does_more_than_say_that_it_is_unreadable(item: Any) -> None:
+def test_any_instance_item_parses_or_raises_unreadable_item_error(item: Any) -> None:
     try:
         fact = parse.instance(item, project="p", latest=LATEST).fact
     except parse.UnreadableItemError:

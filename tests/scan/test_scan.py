@@ -1,4 +1,4 @@
-"""One project's scan: broken items, repeated items, items that nobody asked for."""
+"""Full scan of a project: broken items, repeated items, items of unselected instances."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +18,8 @@ INSTANCE: dict[str, Any] = {"name": "pg-1", "state": "RUNNABLE"}
 GOOD = RUN_ITEM | {"id": "1795402800000", "status": "SUCCESSFUL", "windowStartTime": "2026-11-23T03:00:00Z"}
 
 
-class Fixed:
-    """A Source with these pages."""
+class FixedSource:
+    """A Source with fixed pages."""
 
     def __init__(self, instances: list[object], *run_pages: list[object]) -> None:
         self._instances, self._run_pages = instances, run_pages
@@ -39,52 +39,59 @@ class Fixed:
         yield query
 
 
-def read(source: Fixed, notes: list[tuple[str, str]] | None = None) -> ProjectScan:
-    taken = [] if notes is None else notes
-    return scan(source, "p", NOW, scan_options(lambda kind, field: taken.append((kind, field)), chosen), None)
+def scan_pages(source: FixedSource, reports: list[tuple[str, str]] | None = None) -> ProjectScan:
+    reported = [] if reports is None else reports
+    return scan(source, "p", NOW, scan_options(lambda kind, field: reported.append((kind, field)), selects), None)
 
 
-def chosen(instance: Instance) -> bool:
+def selects(instance: Instance) -> bool:
     return instance.id.name != "unwanted"
 
 
-def runs(told: ProjectScan) -> list[BackupRun]:
-    return [*told.records["pg-1"].history.runs]
+def runs(result: ProjectScan) -> list[BackupRun]:
+    return [*result.records["pg-1"].history.runs]
 
 
-def test_each_broken_item_is_noted_once_and_loses_no_other() -> None:
-    notes: list[tuple[str, str]] = []
-    bad: list[object] = [None, "text", {}, {"instance": "pg-1"}]
-    told = read(
-        Fixed([3, INSTANCE, {"region": "x"}], [*bad, RUN_ITEM, RUN_ITEM | {"id": "x", "location": 7}, GOOD]), notes
+def test_broken_item_is_reported_once_and_others_are_read() -> None:
+    reports: list[tuple[str, str]] = []
+    unreadable: list[object] = [None, "text", {}, {"instance": "pg-1"}]
+    result = scan_pages(
+        FixedSource(
+            [3, INSTANCE, {"region": "x"}], [*unreadable, RUN_ITEM, RUN_ITEM | {"id": "x", "location": 7}, GOOD]
+        ),
+        reports,
     )
-    assert [kind for kind, _field in notes] == ["instance", "instance", *["backup_run"] * 5]
-    assert notes[-1] == ("backup_run", "id, location")
-    assert [run.status for run in runs(told)] == [RunStatus.SUCCESSFUL, RunStatus.FAILED]
+    assert [kind for kind, _field in reports] == ["instance", "instance", *["backup_run"] * 5]
+    assert reports[-1] == ("backup_run", "id, location")
+    assert [run.status for run in runs(result)] == [RunStatus.SUCCESSFUL, RunStatus.FAILED]
 
 
-def test_runs_of_instances_that_were_not_listed_or_chosen_are_left_out() -> None:
+def test_runs_of_unlisted_or_unselected_instances_are_ignored() -> None:
     others: list[object] = [RUN_ITEM | {"instance": "gone"}, RUN_ITEM | {"instance": "unwanted"}, GOOD]
-    told = read(Fixed([INSTANCE, {"name": "unwanted"}], others))
-    assert list(told.records) == ["pg-1"]
-    assert [run.id for run in runs(told)] == [GOOD["id"]]
+    result = scan_pages(FixedSource([INSTANCE, {"name": "unwanted"}], others))
+    assert list(result.records) == ["pg-1"]
+    assert [run.id for run in runs(result)] == [GOOD["id"]]
 
 
-def test_no_runs_are_asked_for_where_no_instance_is_chosen() -> None:
-    assert read(Fixed([{"name": "unwanted"}], ["never looked at"])).records == {}
+def test_runs_are_not_listed_if_no_instance_is_selected() -> None:
+    assert scan_pages(FixedSource([{"name": "unwanted"}], ["never listed"])).records == {}
 
 
-def test_a_run_met_twice_between_pages_counts_once_and_the_later_word_holds() -> None:
+def test_run_listed_on_two_pages_takes_its_later_version() -> None:
     running = GOOD | {"status": "RUNNING", "endTime": None}
-    assert [run.status for run in runs(read(Fixed([INSTANCE], [running], [GOOD])))] == [RunStatus.SUCCESSFUL]
+    assert [run.status for run in runs(scan_pages(FixedSource([INSTANCE], [running], [GOOD])))] == [
+        RunStatus.SUCCESSFUL
+    ]
 
 
-def test_of_two_attempts_at_one_window_the_one_that_began_later_holds() -> None:
-    again = RUN_ITEM | {"status": "SUCCESSFUL", "startTime": "2026-11-22T04:30:00Z"}
-    assert [run.status for run in runs(read(Fixed([INSTANCE], [again, RUN_ITEM])))] == [RunStatus.SUCCESSFUL]
+def test_later_attempt_at_a_window_replaces_earlier_one() -> None:
+    retry = RUN_ITEM | {"status": "SUCCESSFUL", "startTime": "2026-11-22T04:30:00Z"}
+    assert [run.status for run in runs(scan_pages(FixedSource([INSTANCE], [retry, RUN_ITEM])))] == [
+        RunStatus.SUCCESSFUL
+    ]
 
 
-def test_at_most_fifty_error_codes_are_told_apart() -> None:
+def test_at_most_fifty_error_codes_have_their_own_label() -> None:
     codes = CodeLabels()
     labels = [codes.label(f"CODE_{number}") for number in range(60)]
     assert labels == [f"CODE_{number}" for number in range(50)] + ["other"] * 10
@@ -93,22 +100,24 @@ def test_at_most_fifty_error_codes_are_told_apart() -> None:
     assert CodeLabels().label("") == "unspecified"
 
 
-def test_error_codes_reach_the_runs_as_labels() -> None:
-    coded = runs(read(Fixed([INSTANCE], [RUN_ITEM, GOOD | {"status": "FAILED", "error": {}}])))
-    assert [run.error.label for run in coded if run.error] == ["unspecified", "INTERNAL_ERROR"]
+def test_error_codes_become_labels_of_runs() -> None:
+    failed = runs(scan_pages(FixedSource([INSTANCE], [RUN_ITEM, GOOD | {"status": "FAILED", "error": {}}])))
+    assert [run.error.label for run in failed if run.error] == ["unspecified", "INTERNAL_ERROR"]
 
 
-broken = st.dictionaries(st.sampled_from([*RUN_ITEM, "dueTime"]), plausible) | json_values
+broken_item = st.dictionaries(st.sampled_from([*RUN_ITEM, "dueTime"]), plausible) | json_values
 
 
-@given(st.lists(broken, max_size=6), st.lists(broken, max_size=6), st.randoms())
-def test_no_item_stops_a_scan_or_loses_another(odd_instances: list[Any], odd_runs: list[Any], random: Any) -> None:
-    odd_runs = [item for item in odd_runs if not (isinstance(item, dict) and item.get("id") in (GOOD["id"], 17))]
-    instances = [*odd_instances, INSTANCE]
-    items = [*odd_runs, GOOD]
+@given(st.lists(broken_item, max_size=6), st.lists(broken_item, max_size=6), st.randoms())
+def test_broken_items_never_stop_a_scan_or_hide_other_items(
+    broken_instances: list[Any], broken_runs: list[Any], random: Any
+) -> None:
+    broken_runs = [item for item in broken_runs if not (isinstance(item, dict) and item.get("id") in (GOOD["id"], 17))]
+    instances = [*broken_instances, INSTANCE]
+    items = [*broken_runs, GOOD]
     random.shuffle(items)
-    notes: list[tuple[str, str]] = []
-    told = read(Fixed(instances, items), notes)
-    assert GOOD["id"] in [run.id for run in runs(told)]
-    denied = [item for item in odd_runs if not isinstance(item, dict)]
-    assert sum(kind == "backup_run" for kind, _field in notes) >= len(denied)
+    reports: list[tuple[str, str]] = []
+    result = scan_pages(FixedSource(instances, items), reports)
+    assert GOOD["id"] in [run.id for run in runs(result)]
+    non_objects = [item for item in broken_runs if not isinstance(item, dict)]
+    assert sum(kind == "backup_run" for kind, _field in reports) >= len(non_objects)

@@ -1,0 +1,81 @@
+"""GoogleSource against the simulated API over HTTP: scans, pages, unreachable regions and searches."""
+
+import pytest
+
+from exporter.scan.source import SourceError
+from exporter.simulator import WORLDS, Fault, Simulator
+from exporter.simulator.worlds import Project
+from tests.googleapis.helpers import google_source, scan_project
+from tests.support.builders import WorldSource, world
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta4"])
+def test_scan_over_http_equals_the_simulated_world(simulator: Simulator, version: str) -> None:
+    result = scan_project(google_source(simulator.url, api_version=version), "museum")
+    assert result == scan_project(WorldSource(simulator.world), "museum")
+    prefix = "/v1/" if version == "v1" else "/sql/v1beta4/"
+    assert all(path.startswith(prefix) for path in simulator.requests)
+
+
+def test_world_source_equals_http(simulator: Simulator) -> None:
+    """Tests without a network rely on this."""
+    expected = scan_project(WorldSource(simulator.world), "warehouse-prod")
+    assert scan_project(google_source(simulator.url), "warehouse-prod") == expected
+
+
+def test_scan_makes_one_request_for_instances_and_one_for_all_runs(simulator: Simulator) -> None:
+    scan_project(google_source(simulator.url), "museum")
+    assert [path.split("?")[0] for path in simulator.requests] == [
+        "/v1/projects/museum/instances",
+        "/v1/projects/museum/instances/-/backupRuns",
+    ]
+
+
+def test_every_page_is_requested(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.googleapis.cloudsql.PAGE_SIZE", 7)
+    assert scan_project(google_source(simulator.url), "museum") == scan_project(WorldSource(simulator.world), "museum")
+    assert len(simulator.requests) > 20
+
+
+def test_expired_page_token_fails_the_listing(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.googleapis.cloudsql.PAGE_SIZE", 7)
+    simulator.faults.add(Fault("expired-token"))
+    with pytest.raises(SourceError, match="token has expired"):
+        scan_project(google_source(simulator.url), "museum")
+
+
+def test_domain_scoped_project_id_is_accepted() -> None:
+    with Simulator(world({"example.com:shop": Project(WORLDS["healthy"]()["shop-prod"].instances)})) as simulator:
+        assert len(scan_project(google_source(simulator.url), "example.com:shop").records) == 8
+
+
+def test_instances_are_listed_singly_if_wildcard_is_denied(simulator: Simulator) -> None:
+    simulator.faults.add(Fault("no-wildcard"))
+    result = scan_project(google_source(simulator.url), "shop-prod")
+    assert result.records == scan_project(WorldSource(simulator.world), "shop-prod").records
+    assert not result.newest_first  # one listing after another is in no order across instances
+    assert sum("backupRuns" in path for path in simulator.requests) == 1 + 8  # all but the replica
+
+
+def test_instance_deleted_during_scan_has_no_runs(simulator: Simulator) -> None:
+    """The first listing of one instance returns 404; the others succeed."""
+    simulator.faults.add(Fault("no-wildcard", times=1))
+    simulator.faults.add(Fault("not-found", method="backupRuns.list", times=1))
+    simulator.faults.add(Fault("slow", method="instances.list"))
+    result = scan_project(google_source(simulator.url), "shop-prod")
+    assert sum(bool(record.history.runs) for record in result.records.values()) >= 6
+
+
+def test_unreachable_region_is_reported(simulator: Simulator) -> None:
+    simulator.faults.add(Fault("unreachable-region", region="europe-west4"))
+    assert scan_project(google_source(simulator.url), "shop-prod").unreachable_regions == ("europe-west4",)
+
+
+def test_search_returns_matching_projects(simulator: Simulator) -> None:
+    assert list(google_source(simulator.url).projects("labels.env=prod state:ACTIVE")) == [
+        "museum",
+        "sealed",
+        "shop-prod",
+        "warehouse-prod",
+    ]
+    assert list(google_source(simulator.url).projects("id:museum")) == ["museum"]
