@@ -114,7 +114,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     projects = {name: content for name, content in parse_world("demo").items() if not content.refuses}
     start = datetime.now(UTC) - timedelta(days=3)
     stage = TestBed(folder, projects, start, targets=[{"search": "state:ACTIVE"}], poll={"interval": "40ms"})
-    exporter = stage.nursery.spawn()
+    exporter = stage.forker.spawn()
     assert stage.caught_up()
     replica = Replica(stage, folder)
     bystander = HTTPServer(("127.0.0.1", 0), Bystander)
@@ -129,8 +129,8 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with prometheus("", folder / "prometheus", rule_files=[str(rules)], scrape_configs=scraped) as url:
         assert eventually(lambda: len(query(url, "count by (instance) (cloudsql_backup_protection)")) == 2)
         replica.api.faults.add(Fault("forbidden"))
-        stage.nursery.kill(exporter)  # a restart is worth an annotation
-        exporter = stage.nursery.spawn()
+        stage.forker.kill(exporter)  # a restart is worth an annotation
+        exporter = stage.forker.spawn()
         # What fails is news only where the exporter was seen well a while before.
         assert eventually(lambda: len(query(url, "min_over_time(up[6s]) == 1 and count_over_time(up[6s]) > 5")) == 3)
         while stage.clock() < datetime.now(UTC) - timedelta(minutes=5):
@@ -259,7 +259,7 @@ def test_what_befalls_a_project_stands_among_what_needs_attention(scene: Scene) 
 
 def test_nothing_is_shown_while_no_exporter_is_up(scene: Scene) -> None:
     """The last of the tests: it ends the exporters. The other target goes on."""
-    scene.stage.nursery.kill(scene.exporter)
+    scene.stage.forker.kill(scene.exporter)
     scene.blind.nursery.kill(scene.blind.process)
     assert eventually(lambda: len(query(scene.url, "up == 0")) == 2)
     assert query(scene.url, 'up{job="other"} == 1')
