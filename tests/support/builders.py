@@ -109,7 +109,9 @@ class WorldSource:
 
     def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
         """As the API lists them."""
-        yield from self._pages(f"/v1/projects/{project}/instances/{instance}/backupRuns", NEWEST_PAGE_SIZE if newest else 1000)
+        yield from self._pages(
+            f"/v1/projects/{project}/instances/{instance}/backupRuns", NEWEST_PAGE_SIZE if newest else 1000
+        )
 
     def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
         """As the API returns it."""
