@@ -24,6 +24,8 @@ Totals = dict[tuple[str, str], float]
 class TestBed:
     """A simulated API and forked exporters with a state folder, on one clock."""
 
+    __test__ = False  # for pytest: not a test class, despite its name
+
     def __init__(self, folder: Path, projects: Mapping[str, Project], start: datetime = NOW, **more: object) -> None:
         self._projects = projects
         self.state = folder / "data"
