@@ -164,7 +164,7 @@ def test_unordered_listing_causes_full_listings(setup: Setup, caplog: pytest.Log
     scan = setup.exporter.snapshot.projects[AFFECTED].scan
     assert scan is not None
     assert not scan.newest_first
-    assert caplog.text.count("the project is listed in full at every poll") == 1
+    assert caplog.text.count("backup runs are not listed newest first: listing in full on every poll") == 1
 
 
 def test_project_is_read_without_the_wildcard(setup: Setup) -> None:
