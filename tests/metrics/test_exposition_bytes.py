@@ -1,4 +1,4 @@
-"""The kept exposition, byte by byte: what the client library would write, however it came about."""
+"""The cached exposition is equal, byte by byte, to the encoding of the client library after any changes."""
 
 import gzip
 import random
@@ -22,7 +22,7 @@ from exporter.metrics.instrumentation import Instrumentation
 from exporter.simulator import parse_world
 from exporter.verdict.evaluate import evaluate
 from tests.support.builders import DAY, EXPORTER_INFO, HOUR, INSTANCE, MINUTE, NOW, config, run, world
-from tests.support.expositions import LABELS, families, seen, written
+from tests.support.expositions import LABELS, encode_families, evaluate_world, families
 
 FORMATS = [TEXT, OPENMETRICS]
 
@@ -38,7 +38,7 @@ runs = st.builds(
     kind=st.sampled_from(BackupType),
     code=texts,
 )
-accounts = st.builds(
+counters = st.builds(
     lambda errors, seconds: Counters(
         NOW,
         completed={BackupType.AUTOMATED: {RunStatus.FAILED: 2**40}},
@@ -49,32 +49,32 @@ accounts = st.builds(
     st.floats(0, 1e12),
 )
 records = st.builds(
-    lambda region, labels, past, account: Record(
-        replace(INSTANCE, region=region, user_labels=labels), history(past), account
+    lambda region, labels, past, counted: Record(
+        replace(INSTANCE, region=region, user_labels=labels), history(past), counted
     ),
     texts,
     st.dictionaries(st.sampled_from(["team", "env"]), texts),
     st.lists(runs, max_size=3),
-    accounts,
+    counters,
 )
 worlds = st.dictionaries(texts, st.dictionaries(texts, records, max_size=3), max_size=3)
 
 
 def snapshot_of(projects: dict[str, dict[str, Record]]) -> Snapshot:
     snapshot = Snapshot().with_search('state:"ACTIVE"\n', SearchStatus(True, True, tuple(projects)))
-    for project, told in projects.items():
-        placed = {
+    for project, project_records in projects.items():
+        identified = {
             name: replace(record, instance=replace(record.instance, id=InstanceId(project, name)))
-            for name, record in told.items()
+            for name, record in project_records.items()
         }
-        scan = ProjectScan(NOW, NOW, records=MappingProxyType(placed))
+        scan = ProjectScan(NOW, NOW, records=MappingProxyType(identified))
         snapshot = snapshot.with_project(ProjectStatus(project).succeeded(scan, timedelta(seconds=1.5)))
     return snapshot
 
 
 def bytes_of(exposition: Exposition, content_type: str) -> bytes:
-    """The exposition; plain and compressed are found to be the same."""
-    plain, compressed = (exposition.body(content_type, gzip=squeezed) for squeezed in (False, True))
+    """The plain exposition, after a check that the compressed one is the same."""
+    plain, compressed = (exposition.body(content_type, gzip=use_gzip) for use_gzip in (False, True))
     assert plain.length == sum(map(len, plain.parts))
     assert compressed.length == sum(map(len, compressed.parts))
     text = b"".join(plain.parts)
@@ -84,29 +84,32 @@ def bytes_of(exposition: Exposition, content_type: str) -> bytes:
 
 @settings(max_examples=100, deadline=None)
 @given(projects=worlds, later=st.timedeltas(timedelta(), 400 * DAY), content_type=st.sampled_from(FORMATS))
-def test_the_bytes_are_those_of_the_client_library(
+def test_bytes_equal_those_of_the_client_library(
     projects: dict[str, dict[str, Record]], later: timedelta, content_type: str
 ) -> None:
-    meters = Instrumentation(process=False)
-    told = evaluate(snapshot_of(projects), config(collect=LABELS), EXPORTER_INFO, NOW + later)
-    exposition = Exposition(lambda _before: told, lambda: told.now, meters.exposition)
-    assert bytes_of(exposition, content_type) == written(content_type, families(told, meters))
+    instrumentation = Instrumentation(process=False)
+    evaluation = evaluate(snapshot_of(projects), config(collect=LABELS), EXPORTER_INFO, NOW + later)
+    exposition = Exposition(lambda _before: evaluation, lambda: evaluation.now, instrumentation.exposition)
+    expected = encode_families(content_type, families(evaluation, instrumentation))
+    assert bytes_of(exposition, content_type) == expected
 
 
-def test_after_every_change_the_bytes_are_those_of_a_new_exposition() -> None:
-    """Instances change, come and go, projects fail, time passes, a policy is another: nothing old stays behind."""
-    dice = random.Random(20261123)
-    all_seen = seen(world(parse_world("fleet:60:4")))
-    projects = {status.project: dict(status.scan.records) for status in all_seen.projects if status.scan}
-    now, settled = NOW, config(collect=LABELS)
-    snapshot = Snapshot({status.project: status for status in all_seen.projects})
-    meters = Instrumentation(process=False)
+def test_bytes_after_every_change_equal_those_of_a_new_exposition() -> None:
+    """Instances change, appear and disappear, time passes, and policies change: nothing outdated remains."""
+    randomness = random.Random(20261123)
+    initial = evaluate_world(world(parse_world("fleet:60:4")))
+    projects = {status.project: dict(status.scan.records) for status in initial.projects if status.scan}
+    now, configuration = NOW, config(collect=LABELS)
+    snapshot = Snapshot({status.project: status for status in initial.projects})
+    instrumentation = Instrumentation(process=False)
     exposition = Exposition(
-        lambda before: evaluate(snapshot, settled, EXPORTER_INFO, now, before), lambda: now, meters.exposition
+        lambda before: evaluate(snapshot, configuration, EXPORTER_INFO, now, before),
+        lambda: now,
+        instrumentation.exposition,
     )
     for step in range(24):
-        project = dice.choice(sorted(projects))
-        name = dice.choice(sorted(projects[project]))
+        project = randomness.choice(sorted(projects))
+        name = randomness.choice(sorted(projects[project]))
         record = projects[project][name]
         match step % 6:
             case 0:
@@ -119,32 +122,33 @@ def test_after_every_change_the_bytes_are_those_of_a_new_exposition() -> None:
                 new = replace(record.instance, id=InstanceId(project, f"new-{step}"))
                 projects[project][new.id.name] = replace(record, instance=new)
             case 4:
-                now += dice.choice([MINUTE, HOUR, DAY])
+                now += randomness.choice([MINUTE, HOUR, DAY])
             case _:
-                hours = dice.randrange(20, 40)
-                settled = config(collect=LABELS, policies=[{"max_age": f"{hours}h"}])
-        if step % 6 != 4:  # what only time brings, a scrape finds by itself
+                hours = randomness.randrange(20, 40)
+                configuration = config(collect=LABELS, policies=[{"max_age": f"{hours}h"}])
+        if step % 6 != 4:  # changes caused by time alone are found by the scrape
             scan = ProjectScan(now, now, records=dict(projects[project]))
             snapshot = snapshot.with_project(snapshot.projects[project].succeeded(scan, MINUTE))
             exposition.render()
         for content_type in FORMATS:
-            fresh = evaluate(snapshot, settled, EXPORTER_INFO, now)
-            assert bytes_of(exposition, content_type) == written(content_type, families(fresh, meters))
+            evaluation = evaluate(snapshot, configuration, EXPORTER_INFO, now)
+            expected = encode_families(content_type, families(evaluation, instrumentation))
+            assert bytes_of(exposition, content_type) == expected
 
 
-def test_what_did_not_change_is_not_rendered_again() -> None:
-    told = seen(world(parse_world("fleet:400:8")))
-    snapshot = Snapshot({status.project: status for status in told.projects})
+def test_unchanged_blocks_are_not_rendered_again() -> None:
+    evaluation = evaluate_world(world(parse_world("fleet:400:8")))
+    snapshot = Snapshot({status.project: status for status in evaluation.projects})
     now = NOW
     exposition = Exposition(
-        lambda before: evaluate(snapshot, told.config, EXPORTER_INFO, now, before),
+        lambda before: evaluate(snapshot, evaluation.config, EXPORTER_INFO, now, before),
         lambda: now,
         Instrumentation(process=False).exposition,
     )
     first = exposition.body(TEXT, gzip=False).parts[:-1]
     now += MINUTE
-    again = exposition.body(TEXT, gzip=False).parts[:-1]
-    assert all(one is other for one, other in zip(first, again, strict=True))
+    second = exposition.body(TEXT, gzip=False).parts[:-1]
+    assert all(part is same for part, same in zip(first, second, strict=True))
     status = snapshot.projects["team-003-prod"]
     assert status.scan
     changed = dict(status.scan.records)
@@ -156,19 +160,20 @@ def test_what_did_not_change_is_not_rendered_again() -> None:
     assert 0 < len(rendered) < len(first) / 4
 
 
-def test_another_set_of_user_labels_is_exported_after_a_reload() -> None:
-    told = seen(world(parse_world("fleet:5:1")))
-    views = [told, replace(told, config=config(collect={"user_labels": []})), told]
-    exposition = Exposition(lambda _before: views.pop(0), lambda: NOW, Instrumentation(process=False).exposition)
-    shown = []
-    while views:
+def test_changed_user_labels_are_exported_after_a_reload() -> None:
+    evaluation = evaluate_world(world(parse_world("fleet:5:1")))
+    without_labels = replace(evaluation, config=config(collect={"user_labels": []}))
+    evaluations = [evaluation, without_labels, evaluation]
+    exposition = Exposition(lambda _before: evaluations.pop(0), lambda: NOW, Instrumentation(process=False).exposition)
+    has_labels = []
+    while evaluations:
         exposition.render()
-        shown.append(b"label_team" in b"".join(exposition.body(TEXT, gzip=False).parts))
-    assert shown == [True, False, True]
+        has_labels.append(b"label_team" in b"".join(exposition.body(TEXT, gzip=False).parts))
+    assert has_labels == [True, False, True]
 
 
 @pytest.mark.parametrize(
-    ("header", "wanted"),
+    ("header", "accepted"),
     [
         ("gzip", True),
         ("deflate, GZIP;q=0.5", True),
@@ -178,52 +183,52 @@ def test_another_set_of_user_labels_is_exported_after_a_reload() -> None:
         ("*", False),
     ],
 )
-def test_gzip_is_for_who_asks_for_it(header: str, wanted: bool) -> None:
-    assert accepts_gzip(header) is wanted
+def test_gzip_only_when_accepted(header: str, accepted: bool) -> None:
+    assert accepts_gzip(header) is accepted
 
 
-class Counted:
-    """Makes numbers, one at a time, when it is let."""
+class BlockingCounter:
+    """A computation that blocks until it is released, and returns how often it was started."""
 
     def __init__(self) -> None:
-        self.made, self.effective_start, self.let = 0, threading.Event(), threading.Event()
+        self.starts, self.started, self.released = 0, threading.Event(), threading.Event()
 
     def __call__(self) -> int:
-        self.made += 1
-        self.effective_start.set()
-        assert self.let.wait(10)
-        return self.made
+        self.starts += 1
+        self.started.set()
+        assert self.released.wait(10)
+        return self.starts
 
 
-def test_those_who_ask_while_something_is_made_share_the_next_one() -> None:
-    counted = Counted()
-    shared = SingleFlight(counted)
-    given: list[int] = []
-    first = threading.Thread(target=lambda: given.append(shared.get()))
+def test_concurrent_callers_share_the_next_computation() -> None:
+    counter = BlockingCounter()
+    single_flight = SingleFlight(counter)
+    results: list[int] = []
+    first = threading.Thread(target=lambda: results.append(single_flight.get()))
     first.start()
-    assert counted.effective_start.wait(10)
-    late = [threading.Thread(target=lambda: given.append(shared.get())) for _ in range(5)]
-    for thread in late:
+    assert counter.started.wait(10)
+    later = [threading.Thread(target=lambda: results.append(single_flight.get())) for _ in range(5)]
+    for thread in later:
         thread.start()
-    counted.let.set()
-    for thread in [first, *late]:
+    counter.released.set()
+    for thread in [first, *later]:
         thread.join(10)
-    assert min(given) == 1
-    assert set(sorted(given)[1:]) <= {2, 3}
-    assert counted.made <= 3
-    assert shared.get() == counted.made
+    assert min(results) == 1
+    assert set(sorted(results)[1:]) <= {2, 3}
+    assert counter.starts <= 3
+    assert single_flight.get() == counter.starts
 
 
-def test_what_goes_wrong_goes_wrong_for_who_asked_and_not_for_the_next() -> None:
+def test_an_error_is_raised_in_its_caller_and_not_in_the_next() -> None:
     outcomes: list[ValueError | int] = [ValueError("no"), 7]
 
-    def make() -> int:
+    def compute() -> int:
         outcome = outcomes.pop(0)
         if isinstance(outcome, ValueError):
             raise outcome
         return outcome
 
-    shared = SingleFlight(make)
+    single_flight = SingleFlight(compute)
     with pytest.raises(ValueError, match="no"):
-        shared.get()
-    assert shared.get() == 7
+        single_flight.get()
+    assert single_flight.get() == 7

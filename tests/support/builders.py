@@ -1,4 +1,4 @@
-"""Facts and worlds for tests, with everything ordinary left out of sight."""
+"""Builders of facts, simulated worlds and configurations, with defaults for everything a test does not vary."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -67,37 +67,37 @@ def run(
     location: str | None = "eu",
     code: str = "INTERNAL_ERROR",
 ) -> BackupRun:
-    """A run that began exactly `ago` before NOW, when its window opened too."""
-    began = NOW - ago
-    bare = status in (RunStatus.SKIPPED, RunStatus.OVERDUE)
-    ended = status.completed and not bare
+    """A run that started exactly `ago` before NOW, when its window opened."""
+    start = NOW - ago
+    never_started = status in (RunStatus.SKIPPED, RunStatus.OVERDUE)
+    ended = status.completed and not never_started
     return BackupRun(
-        id=str(round(began.timestamp() * 1000)),
+        id=str(round(start.timestamp() * 1000)),
         type=kind,
         status=status,
-        scheduled=began,
-        window_start=began,
-        enqueued=None if bare else began,
-        start=None if bare or status is RunStatus.ENQUEUED else began,
-        end=began + took if ended else None,
+        scheduled=start,
+        window_start=start,
+        enqueued=None if never_started else start,
+        start=None if never_started or status is RunStatus.ENQUEUED else start,
+        end=start + took if ended else None,
         error=RunError(code, "it failed", code) if status is RunStatus.FAILED else None,
         location=location,
         size_bytes=2**30 if status is RunStatus.SUCCESSFUL else None,
     )
 
 
-def verdict(
+def verdict_on(
     *runs: BackupRun, instance: Instance = INSTANCE, policy: Policy | None = None, now: datetime = NOW
 ) -> Verdict:
     """The verdict on an instance with these runs."""
     return assess(instance, history(runs), policy or Policy(), now)
 
 
-NEWEST = 5  # so that a page of the newest runs is short
+NEWEST_PAGE_SIZE = 5  # short, so that worlds of few runs need more than one page
 
 
 class WorldSource:
-    """A Source that asks a simulated world without a network."""
+    """A Source that reads a simulated world without a network."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -109,12 +109,14 @@ class WorldSource:
 
     def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
         """As the API lists them."""
-        yield from self._pages(f"/v1/projects/{project}/instances/{instance}/backupRuns", NEWEST if newest else 1000)
+        yield from self._pages(
+            f"/v1/projects/{project}/instances/{instance}/backupRuns", NEWEST_PAGE_SIZE if newest else 1000
+        )
 
     def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
-        """As the API shows it."""
-        reply = self._answer(f"/v1/projects/{project}/instances/{instance}/backupRuns/{run_id}", {})
-        return None if reply.status == 404 else reply.body
+        """As the API returns it."""
+        response = self._request(f"/v1/projects/{project}/instances/{instance}/backupRuns/{run_id}", {})
+        return None if response.status == 404 else response.body
 
     def projects(self, query: str) -> Iterator[str]:
         """Every project of the world."""
@@ -124,7 +126,7 @@ class WorldSource:
     def _pages(self, path: str, size: int) -> Iterator[Page]:
         query = {"maxResults": str(size)}
         while True:
-            body = self._answer(path, query).body
+            body = self._request(path, query).body
             items = body.get("items", [])
             assert isinstance(items, list)
             yield Page(items)
@@ -132,13 +134,13 @@ class WorldSource:
                 return
             query["pageToken"] = str(body["nextPageToken"])
 
-    def _answer(self, path: str, query: dict[str, str]) -> ApiResponse:
+    def _request(self, path: str, query: dict[str, str]) -> ApiResponse:
         self.requests.append(path)
         return respond(Request(self.world, path, query))
 
 
 def world(projects: dict[str, Project], speed: float = 0) -> World:
-    """A world that begins at NOW and stands still, unless a speed is given."""
+    """A world whose clock starts at NOW and stands still, unless a speed is given."""
     return World(projects, SimulatedClock(NOW, speed))
 
 
@@ -160,15 +162,14 @@ def scan_options(
     unreadable: Callable[[str, str], None] = lambda _kind, _field: None,
     selects: Callable[[Instance], bool] = lambda _instance: True,
 ) -> ScanOptions:
-    """Read everything, in full every six hours."""
+    """Scan options that select every instance, with a full listing every six hours."""
     return ScanOptions(selects, CodeLabels().label, unreadable, 6 * HOUR)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether a condition comes to hold in time; looks again and again."""
-
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    """Whether a condition becomes true before the timeout."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         if condition():
             return True
         time.sleep(0.02)

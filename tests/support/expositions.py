@@ -1,9 +1,9 @@
-"""What `/metrics` says, in a shape that tests can compare and people can read."""
+"""Expositions of simulated worlds: as families, bytes, series and readable lines."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from prometheus_client import exposition
+from prometheus_client import exposition as text
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
@@ -21,98 +21,100 @@ LABELS = {"user_labels": ["team", "env"]}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def families(view: Evaluation, meters: Instrumentation | None = None) -> Iterator[Family]:
-    """Every family of an exposition, as the client library is to write it: what our own writing is held against."""
-    for section in catalogue.sections(view.config.collect.user_labels):
+def families(evaluation: Evaluation, instrumentation: Instrumentation | None = None) -> Iterator[Family]:
+    """All metric families as objects of the client library, the reference for the exporter's own rendering."""
+    for section in catalogue.sections(evaluation.config.collect.user_labels):
         for metric in section.metrics:
             family = Family(metric.name.removesuffix("_total"), metric.help, metric.type)
             names = section.identity + metric.labels
-            for subject in section.subjects(view):
+            for subject in section.subjects(evaluation):
                 for sample in metric.read(subject):
                     labels = dict(zip(names, section.identify(subject) + sample.labels, strict=True))
-                    family.add_sample(metric.name + sample.suffix, labels, told_at(view.now, sample.value))
+                    family.add_sample(metric.name + sample.suffix, labels, sample_value(evaluation.now, sample.value))
             if family.samples:
                 yield family
-    if meters:
-        yield from meters.registry.collect()
+    if instrumentation:
+        yield from instrumentation.registry.collect()
 
 
-def told_at(now: datetime, value: float | datetime) -> float:
-    """A sample's value: a moment stands for the time since."""
+def sample_value(now: datetime, value: float | datetime) -> float:
+    """The exposed value of a sample: for a datetime, the seconds since then."""
     return (now - value).total_seconds() if isinstance(value, datetime) else value
 
 
-def written(content_type: str, ready: Iterable[Family]) -> bytes:
-    """Families, written by the client library."""
+def encode_families(content_type: str, collected: Iterable[Family]) -> bytes:
+    """A whole exposition of the families, as the client library encodes it."""
 
-    class Collected:
+    class Collector:
         def collect(self) -> Iterable[Family]:
-            return ready
+            return collected
 
-    write = openmetrics.generate_latest if content_type == OPENMETRICS else exposition.generate_latest
-    return bytes(write(Collected()))
+    write = openmetrics.generate_latest if content_type == OPENMETRICS else text.generate_latest
+    return bytes(write(Collector()))
 
 
-def exposed(view: Evaluation, content_type: str, meters: Instrumentation | None = None, *, gzip: bool = False) -> bytes:
-    """The exposition of a view, as a scrape gets it."""
-    body = Exposition(
-        lambda _before: view, lambda: view.now, (meters or Instrumentation(process=False)).exposition
-    ).body(content_type, gzip=gzip)
+def render_exposition(
+    evaluation: Evaluation, content_type: str, instrumentation: Instrumentation | None = None, *, gzip: bool = False
+) -> bytes:
+    """The exposition of an evaluation, as a scrape receives it."""
+    direct_metrics = (instrumentation or Instrumentation(process=False)).exposition
+    exposition = Exposition(lambda _before: evaluation, lambda: evaluation.now, direct_metrics)
+    body = exposition.body(content_type, gzip=gzip)
     assert body.length == sum(map(len, body.parts))
     return b"".join(body.parts)
 
 
-def seen(world: World, settings: Config | None = None) -> Evaluation:
-    """What an exporter knows that has polled every project of a world just now."""
+def evaluate_world(world: World, settings: Config | None = None) -> Evaluation:
+    """The evaluation after one poll of every project of a world."""
     now = world.clock()
     snapshot = Snapshot()
     for project in world.projects:
-        found = scan(WorldSource(world), project, now, scan_options(), None)
-        snapshot = snapshot.with_project(ProjectStatus(project).succeeded(found, now - now))
+        project_scan = scan(WorldSource(world), project, now, scan_options(), None)
+        snapshot = snapshot.with_project(ProjectStatus(project).succeeded(project_scan, timedelta()))
     return evaluate(snapshot, settings or config(collect=LABELS), EXPORTER_INFO, now)
 
 
-def seen_again(world: World, later: timedelta) -> Evaluation:
-    """What an exporter knows that has polled a world twice, some time apart."""
+def evaluate_world_twice(world: World, later: timedelta) -> Evaluation:
+    """The evaluation after two polls of every project of a world, `later` apart."""
     snapshot = Snapshot()
-    for span in (timedelta(), later):
+    for elapsed in (timedelta(), later):
         assert isinstance(world.clock, SimulatedClock)
-        world.clock.advance(span)
+        world.clock.advance(elapsed)
         for project in world.projects:
             status = snapshot.projects.get(project) or ProjectStatus(project)
-            found = scan(WorldSource(world), project, world.clock(), scan_options(), status.scan)
-            snapshot = snapshot.with_project(status.succeeded(found, timedelta()))
+            project_scan = scan(WorldSource(world), project, world.clock(), scan_options(), status.scan)
+            snapshot = snapshot.with_project(status.succeeded(project_scan, timedelta()))
     return evaluate(snapshot, config(collect=LABELS), EXPORTER_INFO, world.clock())
 
 
-def told(ready: Iterable[Family], instance: str) -> list[str]:
-    """The series of one instance, one per line: timestamps as dates, and of an enumeration only the current value."""
+def series_lines(collected: Iterable[Family], instance: str) -> list[str]:
+    """The series of one instance, one per line: timestamps as dates, and only the current value of an enumeration."""
     lines = []
-    for family in ready:
+    for family in collected:
         for sample in family.samples:
             labels = dict(sample.labels)
             if labels.pop("instance_id", None) != instance:
                 continue
             labels.pop("project")
-            choice = family.type == "gauge" and {"state", "status"} & labels.keys()
-            if choice and sample.value == 0:
+            enumeration = family.type == "gauge" and {"state", "status"} & labels.keys()
+            if enumeration and sample.value == 0:
                 continue
-            shown = ",".join(labels.values()) if family.name != "cloudsql_backup_instance_info" else ""
-            value = _moment(sample.value) if "_timestamp_" in family.name else f"{sample.value:g}"
-            name = sample.name.removeprefix("cloudsql_backup_") + (f"[{shown}]" if shown else "")
-            lines.append(name if choice else f"{name} {value}")
+            label_text = ",".join(labels.values()) if family.name != "cloudsql_backup_instance_info" else ""
+            value = _date(sample.value) if "_timestamp_" in family.name else f"{sample.value:g}"
+            name = sample.name.removeprefix("cloudsql_backup_") + (f"[{label_text}]" if label_text else "")
+            lines.append(name if enumeration else f"{name} {value}")
     return lines
 
 
-def series_of(view: Evaluation) -> Series:
-    """Every sample of a view, by name and labels."""
+def series_of(evaluation: Evaluation) -> Series:
+    """Every sample of an evaluation, by name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in families(view)
+        for family in families(evaluation)
         for sample in family.samples
     }
 
 
-def _moment(seconds: float) -> str:
+def _date(seconds: float) -> str:
     text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
     return text.removesuffix("+00:00").removesuffix(".000") + "Z"

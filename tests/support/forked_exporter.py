@@ -1,6 +1,6 @@
-"""Exporters as processes that are born fast and die at any moment: a parent that has everything imported forks them.
+"""Exporters as processes that start fast: forked by a parent that has already imported everything.
 
-The clock is a number in a shared file, so that a test can move time for the simulated API and the exporter at once.
+The clock is a number in a shared file, so that a test can advance it for the simulated API and the exporter together.
 """
 
 import mmap
@@ -19,7 +19,7 @@ from exporter.web import WebServer, application
 
 
 class SharedClock:
-    """Unix seconds in a file that several processes have mapped."""
+    """A clock shared by several processes: Unix seconds in a memory-mapped file."""
 
     def __init__(self, file: Path, start: datetime | None = None) -> None:
         if start is not None:
@@ -28,51 +28,51 @@ class SharedClock:
             self._map = mmap.mmap(opened.fileno(), 8)
 
     def __call__(self) -> datetime:
-        """What time it is."""
+        """The current time."""
         (seconds,) = struct.unpack("d", self._map[:])
         return datetime.fromtimestamp(seconds, UTC)
 
     def advance(self, seconds: float) -> None:
-        """Leap forward."""
+        """Move the clock forward."""
         self._map[:] = struct.pack("d", self().timestamp() + seconds)
 
 
 class ExporterForker:
-    """The parent, from the test's side."""
+    """Starts and kills exporters through the parent process."""
 
     def __init__(self, clock: Path, config: str, address: str) -> None:
         command = [sys.executable, "-m", "tests.support.forked_exporter", str(clock), config, address]
-        self._alive = 0
+        self._exporter_pid = 0
         self._parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def spawn(self) -> int:
-        """Start an exporter; its process id."""
+        """Start an exporter and return its process id."""
         assert self._parent.stdin
         assert self._parent.stdout
         self._parent.stdin.write("\n")
         self._parent.stdin.flush()
-        self._alive = int(self._parent.stdout.readline())
-        return self._alive
+        self._exporter_pid = int(self._parent.stdout.readline())
+        return self._exporter_pid
 
-    def kill(self, process: int) -> None:
-        """Kill an exporter, without any chance to tidy up, and see it gone."""
+    def kill(self, pid: int) -> None:
+        """Kill an exporter with SIGKILL and wait until it has ended."""
         assert self._parent.stdout
-        os.kill(process, signal.SIGKILL)
-        assert int(self._parent.stdout.readline()) == process
-        self._alive = 0
+        os.kill(pid, signal.SIGKILL)
+        assert int(self._parent.stdout.readline()) == pid
+        self._exporter_pid = 0
 
     def close(self) -> None:
-        """End the parent, and the exporter that a failed test left behind."""
+        """End the parent, and the exporter if it is still running."""
         assert self._parent.stdin
         assert self._parent.stdout
-        if self._alive:
-            self.kill(self._alive)
+        if self._exporter_pid:
+            self.kill(self._exporter_pid)
         self._parent.stdin.close()
         self._parent.wait(10)
         self._parent.stdout.close()
 
 
-def _live(clock: Path, config: str, address: str) -> None:
+def _run_exporter(clock: Path, config: str, address: str) -> None:
     settings = Config.model_validate_json(config)
     exporter = Exporter(lambda: settings, SharedClock(clock))
     server = WebServer(application(exporter), [address])
@@ -84,14 +84,14 @@ def _live(clock: Path, config: str, address: str) -> None:
 def _main() -> None:
     clock, config, address = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     for _line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            _live(clock, config, address)
+        pid = os.fork()
+        if pid == 0:
+            _run_exporter(clock, config, address)
             os._exit(0)
-        sys.stdout.write(f"{child}\n")
+        sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
-        os.waitpid(child, 0)
-        sys.stdout.write(f"{child}\n")
+        os.waitpid(pid, 0)
+        sys.stdout.write(f"{pid}\n")
         sys.stdout.flush()
 
 

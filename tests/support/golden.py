@@ -1,4 +1,4 @@
-"""Golden files: compared whole; written anew by `make golden`, and read before they are committed."""
+"""Golden files: compared as a whole, updated by `make golden`."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ FOLDER = Path(__file__).parents[1] / "golden"
 
 
 def assert_golden(name: str, text: str) -> None:
-    """Compare with the golden file of that name."""
+    """Compare a text with the golden file of that name."""
     file = FOLDER / name
     if os.environ.get("GOLDEN") == "write":
         file.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The real programs, started on free ports of loopback and ended again: the exporter as a process, and Prometheus."""
+"""The exporter and Prometheus as processes that listen on free loopback ports."""
 
 import contextlib
 import json
@@ -21,46 +21,46 @@ from tests.support.builders import eventually
 
 
 @dataclass
-class Answer:
-    """What an HTTP request came to."""
+class Response:
+    """The response to an HTTP request."""
 
     status: int
     text: str
     headers: dict[str, str]
 
 
-def fetch(url: str, method: str = "GET", **headers: str) -> Answer:
-    """Ask over HTTP; an error status is an answer too."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(url, method=method, headers=named)  # noqa: S310 (http on loopback)
+def fetch(url: str, method: str = "GET", **headers: str) -> Response:
+    """Send an HTTP request. An error status is a response too."""
+    named_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, method=method, headers=named_headers)  # noqa: S310 (http on loopback)
     try:
-        with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310 (http on loopback)
-            return Answer(reply.status, reply.read().decode(errors="replace"), dict(reply.headers))
+        with urllib.request.urlopen(request, timeout=20) as response:  # noqa: S310 (http on loopback)
+            return Response(response.status, response.read().decode(errors="replace"), dict(response.headers))
     except urllib.error.HTTPError as error:
-        return Answer(error.code, error.read().decode(), dict(error.headers))
+        return Response(error.code, error.read().decode(), dict(error.headers))
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listened on a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
+    """A loopback port that was free at the time of the call."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
         return port
 
 
 @dataclass
 class Running:
-    """The exporter as a process of its own."""
+    """An exporter that runs as a process."""
 
     process: subprocess.Popen[str]
     log: Path
     url: str
 
-    def told(self) -> str:
-        """What it wrote to stderr so far."""
+    def stderr(self) -> str:
+        """Everything written to stderr so far."""
         return self.log.read_text()
 
     def metric(self, name: str, **labels: str) -> float | None:
-        """One sample of its `/metrics`; None where there is no such series."""
+        """The value of the first matching series in `/metrics`; None if there is none."""
         for line in fetch(f"{self.url}metrics").text.splitlines():
             if line.startswith((f"{name}{{", f"{name} ")) and all(f'{k}="{v}"' in line for k, v in labels.items()):
                 return float(line.rsplit(" ", 1)[1])
@@ -70,10 +70,10 @@ class Running:
         """Send a signal."""
         self.process.send_signal(number)
 
-    def ended(self, seconds: float = 10) -> tuple[int, float]:
-        """Exit code, and how long it took from now."""
-        began = time.monotonic()
-        return self.process.wait(seconds), time.monotonic() - began
+    def wait(self, timeout: float = 10) -> tuple[int, float]:
+        """Wait for the end of the process; its exit code and the seconds it took."""
+        start = time.monotonic()
+        return self.process.wait(timeout), time.monotonic() - start
 
 
 COMMAND = [sys.executable, "-m", "exporter"]
@@ -81,7 +81,7 @@ COMMAND = [sys.executable, "-m", "exporter"]
 
 @contextlib.contextmanager
 def exporter(*arguments: str, log: Path, **environment: str) -> Iterator[Running]:
-    """Run the exporter until the block ends; its first address is a free port of loopback."""
+    """Run the exporter on a free loopback port until the block ends."""
     port = free_port()
     command = [*COMMAND, *arguments, f"--web.listen-address=127.0.0.1:{port}"]
     with log.open("w") as out:
@@ -98,7 +98,7 @@ def exporter(*arguments: str, log: Path, **environment: str) -> Iterator[Running
 
 
 def is_up(url: str) -> bool:
-    """Whether the address answers 200."""
+    """Whether the URL returns 200."""
     try:
         return fetch(url).status == 200
     except OSError:
@@ -106,14 +106,14 @@ def is_up(url: str) -> bool:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the exporter to its end."""
+    """Run a command of the exporter until it ends."""
     env = {**os.environ, "NO_COLOR": "1", **environment}
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=env, check=False)
 
 
 @contextlib.contextmanager
 def prometheus(target: str, folder: Path, scrape_every: str = "1s", **more: object) -> Iterator[str]:
-    """Debian's Prometheus, scraping one target; its URL. `more` goes into its configuration."""
+    """Run a Prometheus that scrapes one target; its URL. `more` is added to its configuration."""
     host = re.sub(r"^http://|/$", "", target)
     config = {
         "global": {"scrape_interval": scrape_every, "scrape_timeout": scrape_every, "evaluation_interval": "1s"},
@@ -142,7 +142,7 @@ def prometheus(target: str, folder: Path, scrape_every: str = "1s", **more: obje
 def query(prometheus_url: str, expression: str) -> list[dict[str, Any]]:
     """The result of an instant query."""
     quoted = urllib.parse.quote(expression)
-    answer = json.loads(fetch(f"{prometheus_url}api/v1/query?query={quoted}").text)
-    assert answer["status"] == "success", answer
-    result: list[dict[str, Any]] = answer["data"]["result"]
+    response = json.loads(fetch(f"{prometheus_url}api/v1/query?query={quoted}").text)
+    assert response["status"] == "success", response
+    result: list[dict[str, Any]] = response["data"]["result"]
     return result

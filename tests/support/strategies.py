@@ -1,4 +1,4 @@
-"""Hypothesis strategies that several tests share."""
+"""Hypothesis strategies shared by several tests."""
 
 from hypothesis import strategies as st
 
@@ -35,5 +35,5 @@ some_runs = st.lists(
         kind=st.sampled_from(list(BackupType)),
     ),
     max_size=12,
-    unique_by=lambda made: made.id,
+    unique_by=lambda run: run.id,
 )

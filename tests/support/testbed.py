@@ -1,4 +1,4 @@
-"""A simulated API and exporters that come and go, on one clock that a test moves."""
+"""A simulated API and forked exporters, on one clock that the test advances."""
 
 import json
 import sqlite3
@@ -16,12 +16,15 @@ from tests.support.builders import NOW, eventually
 from tests.support.forked_exporter import ExporterForker, SharedClock
 from tests.support.processes import fetch, free_port
 
-STEP = 300  # seconds by which time moves at once
+STEP = 300  # seconds
+MAX_LAG = timedelta(minutes=40)
 Totals = dict[tuple[str, str], float]
 
 
 class TestBed:
-    """A simulated API and exporters that come and go, on one clock."""
+    """A simulated API and forked exporters with a state folder, on one clock."""
+
+    __test__ = False  # for pytest: not a test class, despite its name
 
     def __init__(self, folder: Path, projects: Mapping[str, Project], start: datetime = NOW, **more: object) -> None:
         self._projects = projects
@@ -44,38 +47,38 @@ class TestBed:
             "state": {"path": str(self.state)},
             **more,
         }
-        self.nursery = ExporterForker(folder / "clock", json.dumps(self.config), address)
+        self.forker = ExporterForker(folder / "clock", json.dumps(self.config), address)
 
-    def kept(self) -> datetime | None:
-        """The moment of the oldest poll that the ledger holds; None before each project has one."""
+    def oldest_saved_poll(self) -> datetime | None:
+        """The time of the oldest poll in the saved state; None until every project has one."""
         try:
             connection = sqlite3.connect(f"file:{self.state / FILE}?mode=ro", uri=True, timeout=1)
             rows = connection.execute("SELECT read_at FROM project").fetchall()
             connection.close()
         except sqlite3.Error:
             return None
-        taken = [datetime.fromisoformat(text) for (text,) in rows]
-        return min(taken) if len(taken) == len(self._projects) else None
+        poll_times = [datetime.fromisoformat(text) for (text,) in rows]
+        return min(poll_times) if len(poll_times) == len(self._projects) else None
 
-    def move(self) -> bool:
-        """Let time go on by a step, unless the exporter is too far behind."""
-        kept = self.kept()
-        if kept is None or self.clock() - kept > timedelta(minutes=40):
+    def advance(self) -> bool:
+        """Advance the clock by a step, unless the saved state lags too far behind; whether it was advanced."""
+        oldest = self.oldest_saved_poll()
+        if oldest is None or self.clock() - oldest > MAX_LAG:
             return False
         self.clock.advance(STEP)
         return True
 
     def caught_up(self) -> bool:
-        """Wait until the ledger holds this very moment of each project."""
-        return eventually(lambda: self.kept() == self.clock())
+        """Wait until every project has been polled and saved at the current time."""
+        return eventually(lambda: self.oldest_saved_poll() == self.clock())
 
     def close(self) -> None:
-        """End everything."""
-        self.nursery.close()
+        """Stop the exporter, its parent process and the simulator."""
+        self.forker.close()
         self.simulator.stop()
 
     def totals(self) -> Totals:
-        """`runs_total` of every instance together, by instance and status."""
+        """The values of `runs_total` by instance and status."""
         totals: Totals = {}
         for family in read_text(fetch(f"{self.url}metrics").text):
             for sample in family.samples:
@@ -83,8 +86,8 @@ class TestBed:
                     totals[sample.labels["instance_id"], sample.labels["status"]] = sample.value
         return totals
 
-    def made(self) -> Totals:
-        """What the world itself says has come to an end since the first sight, in the same shape."""
+    def expected_totals(self) -> Totals:
+        """The runs that the simulated world completed since NOW, in the same form."""
         return {
             (name, status.lower()): float(count)
             for project, content in self._projects.items()

@@ -128,14 +128,14 @@ class Chain:
 
     def __init__(self, stage: TestBed, receiver: Receiver) -> None:
         self.stage, self.receiver = stage, receiver
-        self.exporter = stage.nursery.spawn()
+        self.exporter = stage.forker.spawn()
         assert stage.caught_up()
 
     def pass_time(self, span: timedelta) -> None:
         """Advance the clock, no faster than the exporter polls and Prometheus scrapes."""
         until = self.stage.clock() + span
         while self.stage.clock() < until:
-            assert eventually(self.stage.move)
+            assert eventually(self.stage.advance)
         assert self.stage.caught_up()
 
     def expect_notifications(self, expected: list[AlertEvent]) -> list[dict[str, Any]]:
@@ -207,7 +207,7 @@ def test_each_alert_notifies_once_on_firing_and_once_on_resolving(chain: Chain) 
     stage.simulator.faults.clear()
     chain.expect_notifications([("resolved", "ProjectUnreadable", "shop-prod")])
 
-    stage.nursery.kill(chain.exporter)
+    stage.forker.kill(chain.exporter)
     chain.expect_notifications([("firing", "ExporterAbsent", "")])
-    chain.exporter = stage.nursery.spawn()
+    chain.exporter = stage.forker.spawn()
     chain.expect_notifications([("resolved", "ExporterAbsent", "")])

@@ -67,12 +67,12 @@ class Replica:
         config["cloudsql"]["endpoint"] = self.api.url
         config["state"]["path"] = str(folder / "replica")
         self.address = f"127.0.0.1:{free_port()}"
-        self.nursery = ExporterForker(folder / "clock", json.dumps(config), self.address)
-        self.process = self.nursery.spawn()
+        self.forker = ExporterForker(folder / "clock", json.dumps(config), self.address)
+        self.process = self.forker.spawn()
         assert eventually(lambda: is_up(f"http://{self.address}/-/ready"))
 
     def close(self) -> None:
-        self.nursery.close()
+        self.forker.close()
         self.api.stop()
 
 
@@ -114,7 +114,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     projects = {name: content for name, content in parse_world("demo").items() if not content.access_error}
     start = datetime.now(UTC) - timedelta(days=3)
     stage = TestBed(folder, projects, start, targets=[{"search": "state:ACTIVE"}], poll={"interval": "40ms"})
-    exporter = stage.nursery.spawn()
+    exporter = stage.forker.spawn()
     assert stage.caught_up()
     replica = Replica(stage, folder)
     other = HTTPServer(("127.0.0.1", 0), OtherTarget)
@@ -131,8 +131,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     with prometheus("", folder / "prometheus", rule_files=[str(rules)], scrape_configs=scrape_configs) as url:
         assert eventually(lambda: len(query(url, "count by (instance) (cloudsql_backup_protection)")) == 2)
         replica.api.faults.add(Fault("forbidden"))
-        stage.nursery.kill(exporter)  # for the annotation of restarts
-        exporter = stage.nursery.spawn()
+        stage.forker.kill(exporter)  # for the annotation of restarts
+        exporter = stage.forker.spawn()
         # Failures are only counted if the exporter was up for a while before.
         assert eventually(lambda: len(query(url, "min_over_time(up[6s]) == 1 and count_over_time(up[6s]) > 5")) == 3)
         while stage.clock() < datetime.now(UTC) - timedelta(minutes=5):
@@ -268,8 +268,8 @@ def test_failing_and_unknown_projects_need_attention(environment: Environment) -
 
 def test_queries_return_nothing_while_no_exporter_is_up(environment: Environment) -> None:
     """Must run last: it kills the exporters. The other target stays up."""
-    environment.stage.nursery.kill(environment.exporter)
-    environment.refused_replica.nursery.kill(environment.refused_replica.process)
+    environment.stage.forker.kill(environment.exporter)
+    environment.refused_replica.forker.kill(environment.refused_replica.process)
     assert eventually(lambda: len(query(environment.url, "up == 0")) == 2)
     assert query(environment.url, 'up{job="other"} == 1')
     shown = [

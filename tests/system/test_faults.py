@@ -1,7 +1,7 @@
-"""The API's bad days, over real HTTP: what `/metrics` shows during each and after it.
+"""API faults over real HTTP: the metrics during each fault and after it.
 
-Two projects are watched; the trouble meets one of them. At no time does a scrape fail, and at no time is an instance
-called protected whose project has not been read within `stale_after`.
+Two projects are polled and one of them is affected. No scrape ever fails, and no instance is ever reported as protected
+by facts older than `stale_after`.
 """
 
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ import pytest
 from exporter.config import Config
 from exporter.metrics.exposition import TEXT
 from exporter.runtime import Exporter
-from exporter.simulator import KINDS, WORLDS, Fault, SimulatedClock, Simulator, World
-from tests.support.builders import HOUR, MINUTE, NOW, config, eventually, world
+from exporter.simulator import KINDS, Fault, SimulatedClock, Simulator
+from tests.support.builders import HOUR, MINUTE, NOW, config, eventually
 from tests.support.expositions import Series, series_of
 
 PREFIX = "cloudsql_backup_"
-TROUBLED, SOUND = "shop-prod", "warehouse-prod"
+AFFECTED, HEALTHY = "shop-prod", "warehouse-prod"
 
 
 @dataclass
@@ -30,16 +30,16 @@ class Setup:
     clock: SimulatedClock
 
     def series(self) -> Series:
-        """What a scrape says now; the scrape itself must succeed."""
+        """All series at this time. The scrape itself must succeed."""
         assert self.exporter.exposition(TEXT).length
         return series_of(self.exporter.evaluate())
 
     def value(self, name: str, **labels: str) -> float | None:
-        """One sample, or None where there is none."""
+        """The value of one series, or None if there is none."""
         return self.series().get((PREFIX + name, frozenset(labels.items())))
 
     def states(self, project: str) -> dict[str, int]:
-        """How many instances of a project are in which state."""
+        """The number of instances of a project by state."""
         states: dict[str, int] = {}
         for verdict in self.exporter.evaluate().verdicts:
             if verdict.instance.id.project == project:
@@ -47,36 +47,37 @@ class Setup:
         return states
 
     def up(self, project: str) -> float | None:
-        """The project_up of a project."""
+        """The value of project_up for a project."""
         return self.value("exporter_project_up", project=project)
 
     def polls(self, project: str, result: str) -> float:
-        """How many polls of a project ended so."""
+        """The number of polls of a project with a result."""
         return self.value("exporter_polls_total", project=project, result=result) or 0
 
     def polled_again(self, project: str, result: str = "success") -> bool:
-        """Whether a whole poll comes to end so from now on."""
+        """Whether a poll that starts from now on ends with a result."""
         before = self.polls(project, result)
         return eventually(lambda: self.polls(project, result) >= before + 2)
 
 
 def settings(url: str) -> Config:
-    return config(url, (TROUBLED, SOUND), poll={"interval": "200ms", "timeout": "500ms", "stale_after": "1h"})
+    return config(url, (AFFECTED, HEALTHY), poll={"interval": "200ms", "timeout": "500ms", "stale_after": "1h"})
 
 
 @pytest.fixture
-def setup() -> Iterator[Setup]:
-    shop: World = world(WORLDS["demo"]())
-    assert isinstance(shop.clock, SimulatedClock)
-    with Simulator(shop) as simulator:
-        exporter = Exporter(lambda: settings(simulator.url), shop.clock)
-        exporter.start()
+def setup(simulator: Simulator) -> Iterator[Setup]:
+    clock = simulator.world.clock
+    assert isinstance(clock, SimulatedClock)
+    exporter = Exporter(lambda: settings(simulator.url), clock)
+    exporter.start()
+    try:
         assert eventually(exporter.ready)
-        yield Setup(simulator, exporter, shop.clock)
+        yield Setup(simulator, exporter, clock)
+    finally:
         exporter.stop()
 
 
-WELL = {"protected": 8, "exempt": 1}
+HEALTHY_STATES = {"protected": 8, "exempt": 1}
 RESULTS = {
     "unauthenticated": "unauthenticated",
     "forbidden": "forbidden",
@@ -91,117 +92,113 @@ RESULTS = {
     "html": "bad_response",
     "wrong-json": "bad_response",
 }
-NO_FAILURES = {"unordered", "unreachable-region", "no-wildcard", "expired-token"}  # these have tests of their own
+NO_FAILURES = {"unordered", "unreachable-region", "no-wildcard", "expired-token"}  # each has its own test
 
 
-def test_every_fault_has_its_test() -> None:
+def test_every_fault_has_a_test() -> None:
     assert RESULTS.keys() | NO_FAILURES == KINDS.keys()
 
 
 @pytest.mark.parametrize("kind", sorted(RESULTS))
-def test_a_failing_project_is_down_keeps_its_facts_turns_unknown_and_comes_back(setup: Setup, kind: str) -> None:
+def test_failing_project_keeps_its_facts_until_stale_and_recovers(setup: Setup, kind: str) -> None:
     before = {key: value for key, value in setup.series().items() if "exporter" not in key[0]}
-    setup.simulator.faults.add(Fault(kind, project=TROUBLED, seconds=1 if kind == "slow" else 0))
-    assert eventually(lambda: setup.polls(TROUBLED, RESULTS[kind]) >= 1)
+    setup.simulator.faults.add(Fault(kind, project=AFFECTED, seconds=1 if kind == "slow" else 0))
+    assert eventually(lambda: setup.polls(AFFECTED, RESULTS[kind]) >= 1)
 
-    assert (setup.up(TROUBLED), setup.up(SOUND)) == (0, 1)
+    assert (setup.up(AFFECTED), setup.up(HEALTHY)) == (0, 1)
     assert {key: value for key, value in setup.series().items() if "exporter" not in key[0]} == before
-    seen = setup.value("exporter_project_last_success_timestamp_seconds", project=TROUBLED)
-    assert seen == NOW.timestamp()
+    last_success = setup.value("exporter_project_last_success_timestamp_seconds", project=AFFECTED)
+    assert last_success == NOW.timestamp()
 
     setup.clock.advance(HOUR + MINUTE)
-    assert setup.polled_again(SOUND)
-    assert setup.states(TROUBLED) == {"unknown": 9}
-    assert "unknown" not in setup.states(SOUND)
-    assert setup.value("exporter_project_last_success_timestamp_seconds", project=TROUBLED) == seen
+    assert setup.polled_again(HEALTHY)
+    assert setup.states(AFFECTED) == {"unknown": 9}
+    assert "unknown" not in setup.states(HEALTHY)
+    assert setup.value("exporter_project_last_success_timestamp_seconds", project=AFFECTED) == last_success
 
     setup.simulator.faults.clear()
-    assert setup.polled_again(TROUBLED)
-    assert (setup.up(TROUBLED), setup.states(TROUBLED)) == (1, WELL)
+    assert setup.polled_again(AFFECTED)
+    assert (setup.up(AFFECTED), setup.states(AFFECTED)) == (1, HEALTHY_STATES)
 
 
-def test_quota_trouble_with_retry_after_is_asked_again_when_told(setup: Setup) -> None:
-    """A second of waiting does not fit into a poll of 200 ms, so the poll fails; nothing is asked in between."""
-    setup.simulator.faults.add(Fault("quota", project=TROUBLED, seconds=1))
-    assert eventually(lambda: setup.polls(TROUBLED, "quota") >= 2)
-    assert setup.value("exporter_project_up", project=SOUND) == 1
+def test_429_fails_the_poll_if_retry_after_exceeds_its_timeout(setup: Setup) -> None:
+    """Retry-After is 1 s and the timeout of a poll 500 ms; the other project is not affected."""
+    setup.simulator.faults.add(Fault("quota", project=AFFECTED, seconds=1))
+    assert eventually(lambda: setup.polls(AFFECTED, "quota") >= 2)
+    assert setup.value("exporter_project_up", project=HEALTHY) == 1
 
 
-def test_trouble_that_passes_within_a_poll_is_no_failure(setup: Setup) -> None:
-    patient = config(setup.simulator.url, (TROUBLED,), poll={"interval": "10s"})
-    exporter = Exporter(lambda: patient, setup.clock)
-    setup.simulator.faults.add(Fault("unavailable", project=TROUBLED, times=1))
+def test_poll_succeeds_if_a_retry_succeeds(setup: Setup) -> None:
+    long_interval = config(setup.simulator.url, (AFFECTED,), poll={"interval": "10s"})
+    exporter = Exporter(lambda: long_interval, setup.clock)
+    setup.simulator.faults.add(Fault("unavailable", project=AFFECTED, times=1))
     exporter.start()
     assert eventually(exporter.ready)
     exporter.stop()
-    told = b"".join(exporter.exposition(TEXT).parts).decode()
-    assert 'cloudsql_backup_exporter_api_retries_total{method="instances.list"} 1.0' in told
-    assert 'cloudsql_backup_exporter_polls_total{project="shop-prod",result="success"} 1.0' in told
+    exposition = b"".join(exporter.exposition(TEXT).parts).decode()
+    assert 'cloudsql_backup_exporter_api_retries_total{method="instances.list"} 1.0' in exposition
+    assert 'cloudsql_backup_exporter_polls_total{project="shop-prod",result="success"} 1.0' in exposition
 
 
-def test_an_unreachable_region_leaves_its_instances_their_facts_until_they_are_too_old(setup: Setup) -> None:
-    setup.simulator.faults.add(Fault("unreachable-region", project=TROUBLED, region="europe-west4"))
-    assert setup.polled_again(TROUBLED)
-    assert setup.value("exporter_project_partial", project=TROUBLED) == 1
-    assert (setup.up(TROUBLED), setup.states(TROUBLED)) == (1, WELL)
+def test_instances_of_an_unreachable_region_keep_their_facts_until_stale(setup: Setup) -> None:
+    setup.simulator.faults.add(Fault("unreachable-region", project=AFFECTED, region="europe-west4"))
+    assert setup.polled_again(AFFECTED)
+    assert setup.value("exporter_project_partial", project=AFFECTED) == 1
+    assert (setup.up(AFFECTED), setup.states(AFFECTED)) == (1, HEALTHY_STATES)
 
     setup.clock.advance(HOUR + MINUTE)
-    assert setup.polled_again(TROUBLED)
-    assert setup.states(TROUBLED) == {"protected": 7, "exempt": 1, "unknown": 1}
+    assert setup.polled_again(AFFECTED)
+    assert setup.states(AFFECTED) == {"protected": 7, "exempt": 1, "unknown": 1}
 
     setup.simulator.faults.clear()
-    assert setup.polled_again(TROUBLED)
-    assert setup.value("exporter_project_partial", project=TROUBLED) == 0
-    assert setup.states(TROUBLED) == WELL
+    assert setup.polled_again(AFFECTED)
+    assert setup.value("exporter_project_partial", project=AFFECTED) == 0
+    assert setup.states(AFFECTED) == HEALTHY_STATES
 
 
-def test_listings_out_of_order_change_nothing_but_how_much_is_read(
-    setup: Setup, caplog: pytest.LogCaptureFixture
-) -> None:
-    setup.simulator.faults.add(Fault("unordered", project=TROUBLED))
-    setup.clock.advance(timedelta(hours=7))  # a full listing is due, and finds it out
-    assert setup.polled_again(TROUBLED)
-    assert setup.up(TROUBLED) == 1
-    scan = setup.exporter.snapshot.projects[TROUBLED].scan
+def test_unordered_listing_causes_full_listings(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    setup.simulator.faults.add(Fault("unordered", project=AFFECTED))
+    setup.clock.advance(timedelta(hours=7))  # a full listing is due, and detects the order
+    assert setup.polled_again(AFFECTED)
+    assert setup.up(AFFECTED) == 1
+    scan = setup.exporter.snapshot.projects[AFFECTED].scan
     assert scan is not None
     assert not scan.newest_first
-    assert caplog.text.count("the project is listed in full at every poll") == 1
+    assert caplog.text.count("backup runs are not listed newest first: listing in full on every poll") == 1
 
 
-def test_without_the_wildcard_a_project_is_read_all_the_same(setup: Setup) -> None:
-    setup.simulator.faults.add(Fault("no-wildcard", project=TROUBLED))
+def test_project_is_read_without_the_wildcard(setup: Setup) -> None:
+    setup.simulator.faults.add(Fault("no-wildcard", project=AFFECTED))
     setup.clock.advance(timedelta(hours=7))
-    assert setup.polled_again(TROUBLED)
-    assert (setup.up(TROUBLED), len(setup.exporter.evaluate().verdicts)) == (1, 14)
+    assert setup.polled_again(AFFECTED)
+    assert (setup.up(AFFECTED), len(setup.exporter.evaluate().verdicts)) == (1, 14)
 
 
-def test_an_expired_page_token_fails_the_poll_and_keeps_the_facts(
-    setup: Setup, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_expired_page_token_fails_the_poll_and_keeps_the_facts(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.googleapis.cloudsql.PAGE_SIZE", 3)
-    setup.simulator.faults.add(Fault("expired-token", project=TROUBLED))
-    assert eventually(lambda: setup.polls(TROUBLED, "bad_response") >= 1)
-    assert setup.states(TROUBLED) == WELL
+    setup.simulator.faults.add(Fault("expired-token", project=AFFECTED))
+    assert eventually(lambda: setup.polls(AFFECTED, "bad_response") >= 1)
+    assert setup.states(AFFECTED) == HEALTHY_STATES
     setup.simulator.faults.clear()
-    assert setup.polled_again(TROUBLED)
+    assert setup.polled_again(AFFECTED)
 
 
-def test_an_api_that_refuses_connections_takes_every_project_down_and_lets_them_come_back(setup: Setup) -> None:
+def test_all_projects_fail_while_the_api_is_unreachable_and_recover(setup: Setup) -> None:
     port = int(setup.simulator.url.rstrip("/").rpartition(":")[2])
     setup.simulator.stop()
-    assert eventually(lambda: min(setup.polls(p, "unreachable") for p in (TROUBLED, SOUND)) >= 1)
-    assert (setup.up(TROUBLED), setup.up(SOUND), setup.states(TROUBLED)) == (0, 0, WELL)
+    assert eventually(lambda: min(setup.polls(p, "unreachable") for p in (AFFECTED, HEALTHY)) >= 1)
+    assert (setup.up(AFFECTED), setup.up(HEALTHY), setup.states(AFFECTED)) == (0, 0, HEALTHY_STATES)
     setup.clock.advance(HOUR + MINUTE)
-    assert setup.states(TROUBLED) == {"unknown": 9}
+    assert setup.states(AFFECTED) == {"unknown": 9}
     with Simulator(setup.simulator.world, port=port):
-        assert eventually(lambda: (setup.up(TROUBLED), setup.up(SOUND)) == (1, 1))
-        assert setup.states(TROUBLED) == WELL
+        assert eventually(lambda: (setup.up(AFFECTED), setup.up(HEALTHY)) == (1, 1))
+        assert setup.states(AFFECTED) == HEALTHY_STATES
 
 
-def test_a_project_in_trouble_does_not_slow_another(setup: Setup) -> None:
-    """One worker of eight waits for the slow project; polls of the sound one go on."""
-    setup.simulator.faults.add(Fault("slow", project=TROUBLED, seconds=30))
-    assert eventually(lambda: setup.polls(TROUBLED, "timeout") >= 1)
-    during = setup.polls(SOUND, "success")
-    assert eventually(lambda: setup.polls(SOUND, "success") >= during + 5)
-    assert setup.polls(TROUBLED, "success") >= 1
+def test_slow_project_does_not_delay_another(setup: Setup) -> None:
+    """One of eight workers waits for the slow project; the healthy one is polled as before."""
+    setup.simulator.faults.add(Fault("slow", project=AFFECTED, seconds=30))
+    assert eventually(lambda: setup.polls(AFFECTED, "timeout") >= 1)
+    during = setup.polls(HEALTHY, "success")
+    assert eventually(lambda: setup.polls(HEALTHY, "success") >= during + 5)
+    assert setup.polls(AFFECTED, "success") >= 1

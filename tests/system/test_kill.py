@@ -1,7 +1,7 @@
-"""Nothing is lost and nothing is counted twice, whatever moment the exporter dies at.
+"""No run is lost and none is counted twice, whenever the exporter is killed.
 
-Time moves only while the last poll that was kept is less than three quarters of an hour old: no exporter can count
-what the API no longer says, such as the failure of a window that succeeded while nobody looked.
+The clock is advanced only while the oldest saved poll is at most 40 minutes old: no exporter can count what the API no
+longer reports, such as a failure that was followed by a successful retry between two polls.
 """
 
 import random
@@ -32,7 +32,7 @@ OUTCOMES = (
 
 
 def _mixed(number: int) -> Scenario:
-    """Every outcome in turn, windows all around the clock, each instance a step further than the last."""
+    """Every outcome in turn. Each instance starts with another one and has its window at another time."""
     return Scenario(
         f"mixed-{number}",
         "every outcome in turn",
@@ -48,85 +48,83 @@ PROJECTS = {
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[TestBed]:
-    stage = TestBed(tmp_path, PROJECTS)
-    yield stage
-    stage.close()
+def testbed(tmp_path: Path) -> Iterator[TestBed]:
+    testbed = TestBed(tmp_path, PROJECTS)
+    yield testbed
+    testbed.close()
 
 
 def without_zeros(totals: Totals) -> Totals:
     return {key: value for key, value in totals.items() if value}
 
 
-def test_a_hundred_kills_at_random_moments_lose_nothing_and_count_nothing_twice(stage: TestBed) -> None:
-    moments = random.Random(20261123)
-    ended = threading.Event()
+def test_a_hundred_kills_lose_no_run_and_count_none_twice(testbed: TestBed) -> None:
+    randomness = random.Random(20261123)
+    stopped = threading.Event()
 
-    def go_on() -> None:
-        while not ended.wait(0.005):
-            stage.move()
+    def advance_clock() -> None:
+        while not stopped.wait(0.005):
+            testbed.advance()
 
-    first = stage.nursery.spawn()
-    assert stage.caught_up()
-    stage.nursery.kill(first)
-    time = threading.Thread(target=go_on)
-    time.start()
+    first = testbed.forker.spawn()
+    assert testbed.caught_up()
+    testbed.forker.kill(first)
+    clock_thread = threading.Thread(target=advance_clock)
+    clock_thread.start()
     for _ in range(KILLS):
-        process = stage.nursery.spawn()
-        ended.wait(moments.uniform(0.02, 0.35))
-        stage.nursery.kill(process)
-    process = stage.nursery.spawn()
-    assert eventually(lambda: sum(stage.made().values()) > 60, seconds=60)
-    ended.set()
-    time.join()
-    assert stage.caught_up()
-    made = stage.made()
-    eventually(lambda: without_zeros(stage.totals()) == made, seconds=5)  # what is kept is shown a moment later
-    told = without_zeros(stage.totals())
-    stage.nursery.kill(process)
-    assert told == made
-    assert {status for _, status in made} == {"successful", "failed", "skipped", "overdue"}
+        pid = testbed.forker.spawn()
+        stopped.wait(randomness.uniform(0.02, 0.35))
+        testbed.forker.kill(pid)
+    pid = testbed.forker.spawn()
+    assert eventually(lambda: sum(testbed.expected_totals().values()) > 60, seconds=60)
+    stopped.set()
+    clock_thread.join()
+    assert testbed.caught_up()
+    expected = testbed.expected_totals()
+    eventually(lambda: without_zeros(testbed.totals()) == expected, seconds=5)  # exposed soon after it is saved
+    totals = without_zeros(testbed.totals())
+    testbed.forker.kill(pid)
+    assert totals == expected
+    assert {status for _, status in expected} == {"successful", "failed", "skipped", "overdue"}
 
 
-def test_increase_in_prometheus_is_the_number_of_failures_over_a_restart_and_a_lost_state_folder(
-    stage: TestBed, tmp_path: Path
-) -> None:
+def test_increase_counts_failures_across_restart_and_lost_state(testbed: TestBed, tmp_path: Path) -> None:
     expression = 'round(sum(increase(cloudsql_backup_runs_total{status="failed"}[1d])))'
 
-    def days(number: int) -> None:
-        until = stage.clock() + timedelta(days=number)
-        while stage.clock() < until:
-            assert eventually(stage.move)
-        assert stage.caught_up()
+    def advance_one_day() -> None:
+        end = testbed.clock() + timedelta(days=1)
+        while testbed.clock() < end:
+            assert eventually(testbed.advance)
+        assert testbed.caught_up()
 
     def failures() -> int:
-        return int(sum(count for (_, status), count in stage.made().items() if status == "failed"))
+        return int(sum(count for (_, status), count in testbed.expected_totals().items() if status == "failed"))
 
-    def told(url: str) -> int:
-        """What Prometheus says once it has scraped what is there now, a few times."""
+    def increase(url: str) -> int:
+        """The result in Prometheus after a few more scrapes."""
         threading.Event().wait(1.5)
         (result,) = query(url, expression)
         return int(result["value"][1])
 
-    process = stage.nursery.spawn()
-    assert stage.caught_up()
-    with prometheus(stage.url, tmp_path / "prometheus", scrape_every="100ms") as url:
+    pid = testbed.forker.spawn()
+    assert testbed.caught_up()
+    with prometheus(testbed.url, tmp_path / "prometheus", scrape_every="100ms") as url:
         assert eventually(lambda: bool(query(url, 'up{job="cloudsql-backup"} == 1')))
-        assert told(url) == 0
-        days(1)
+        assert increase(url) == 0
+        advance_one_day()
         before_restart = failures()
-        assert told(url) == before_restart > 3
-        stage.nursery.kill(process)
-        process = stage.nursery.spawn()
+        assert increase(url) == before_restart > 3
+        testbed.forker.kill(pid)
+        pid = testbed.forker.spawn()
         assert eventually(lambda: bool(query(url, 'up{job="cloudsql-backup"} == 1')))
-        days(1)
+        advance_one_day()
         after_restart = failures()
-        assert told(url) == after_restart > before_restart
-        stage.nursery.kill(process)
-        shutil.rmtree(stage.state)
-        process = stage.nursery.spawn()
-        assert stage.caught_up()
-        assert told(url) == after_restart  # nothing old is counted again
-        days(1)
-        assert after_restart < told(url) <= failures()
-        stage.nursery.kill(process)
+        assert increase(url) == after_restart > before_restart
+        testbed.forker.kill(pid)
+        shutil.rmtree(testbed.state)
+        pid = testbed.forker.spawn()
+        assert testbed.caught_up()
+        assert increase(url) == after_restart  # no run is counted again
+        advance_one_day()
+        assert after_restart < increase(url) <= failures()
+        testbed.forker.kill(pid)

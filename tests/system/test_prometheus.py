@@ -1,4 +1,4 @@
-"""Debian's Prometheus against the exporter, as a user runs them."""
+"""A real Prometheus that scrapes the exporter."""
 
 from pathlib import Path
 
@@ -13,6 +13,6 @@ def test_prometheus_scrapes_the_exporter(tmp_path: Path) -> None:
             assert eventually(lambda: [r["value"][1] for r in query(url, "up")] == ["1"])
             states = query(url, 'count by (state) (cloudsql_backup_protection{project="museum"} == 1)')
             failed = query(url, 'cloudsql_backup_last_completed_error{instance_id="failing"}')
-    told = {r["metric"]["state"]: r["value"][1] for r in states}
-    assert told == {"protected": "6", "at_risk": "7", "unprotected": "6", "exempt": "9"}
+    counts = {r["metric"]["state"]: r["value"][1] for r in states}
+    assert counts == {"protected": "6", "at_risk": "7", "unprotected": "6", "exempt": "9"}
     assert failed[0]["metric"]["code"] == "DISK_SNAPSHOT_FAILED"

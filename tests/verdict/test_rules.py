@@ -1,4 +1,4 @@
-"""The verdict rules, one by one; every threshold just before, at and after."""
+"""The verdict rules, one by one; every threshold before, at and after its value."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -21,181 +21,185 @@ from exporter.facts.model import (
 )
 from exporter.verdict.assess import Freshness, assess
 from exporter.verdict.rules import Exemption, Finding, Protection
-from tests.support.builders import DAY, HOUR, INSTANCE, MINUTE, NOW, SECOND, SETTINGS, run, verdict
+from tests.support.builders import DAY, HOUR, INSTANCE, MINUTE, NOW, SECOND, SETTINGS, run, verdict_on
 from tests.support.strategies import some_runs
 
 S, F, E, P = RunStatus, Finding, Exemption, Protection
-AROUND = pytest.mark.parametrize(("off", "beyond"), [(-SECOND, False), (0 * SECOND, False), (SECOND, True)])
-NO_WINDOW = replace(INSTANCE, backups=replace(SETTINGS, window_start=None))  # for rules that no window may disturb
+AROUND_THRESHOLD = pytest.mark.parametrize(
+    ("offset", "exceeded"), [(-SECOND, False), (0 * SECOND, False), (SECOND, True)]
+)
+NO_WINDOW = replace(INSTANCE, backups=replace(SETTINGS, window_start=None))  # excludes the rule about windows
 
 
 def policy(**keys: object) -> Policy:
     return Policy.model_validate(keys)
 
 
-def test_an_instance_backed_up_last_night_is_protected() -> None:
-    told = verdict(run())
-    assert (told.state, told.findings, told.exemption) == (P.PROTECTED, (), None)
+def test_instance_with_recent_backup_is_protected() -> None:
+    verdict = verdict_on(run())
+    assert (verdict.state, verdict.findings, verdict.exemption) == (P.PROTECTED, (), None)
 
 
 def test_backups_disabled() -> None:
-    off = replace(INSTANCE, backups=replace(SETTINGS, enabled=False))
-    told = verdict(run(), instance=off)
-    assert (told.state, told.findings, told.next_due) == (P.UNPROTECTED, (F.BACKUPS_DISABLED,), None)
+    disabled = replace(INSTANCE, backups=replace(SETTINGS, enabled=False))
+    verdict = verdict_on(run(), instance=disabled)
+    assert (verdict.state, verdict.findings, verdict.next_due) == (P.UNPROTECTED, (F.BACKUPS_DISABLED,), None)
 
 
-def test_backups_that_nobody_says_are_off_are_not_called_off() -> None:
-    assert verdict(run(), instance=replace(INSTANCE, backups=replace(SETTINGS, enabled=None))).findings == ()
+def test_unknown_backup_setting_is_not_backups_disabled() -> None:
+    assert verdict_on(run(), instance=replace(INSTANCE, backups=replace(SETTINGS, enabled=None))).findings == ()
 
 
-@AROUND
-def test_stale_beyond_max_age(off: timedelta, beyond: bool) -> None:
-    told = verdict(run(ago=30 * HOUR + off), instance=NO_WINDOW)
-    assert told.findings == ((F.STALE,) if beyond else ())
-    assert told.state is (P.AT_RISK if beyond else P.PROTECTED)
+@AROUND_THRESHOLD
+def test_stale_beyond_max_age(offset: timedelta, exceeded: bool) -> None:
+    verdict = verdict_on(run(ago=30 * HOUR + offset), instance=NO_WINDOW)
+    assert verdict.findings == ((F.STALE,) if exceeded else ())
+    assert verdict.state is (P.AT_RISK if exceeded else P.PROTECTED)
 
 
-@AROUND
-def test_stale_critical_beyond_critical_age(off: timedelta, beyond: bool) -> None:
-    told = verdict(run(ago=54 * HOUR + off), instance=NO_WINDOW)
-    assert told.findings == ((F.STALE_CRITICAL, F.STALE) if beyond else (F.STALE,))
-    assert told.state is (P.UNPROTECTED if beyond else P.AT_RISK)
+@AROUND_THRESHOLD
+def test_stale_critical_beyond_critical_age(offset: timedelta, exceeded: bool) -> None:
+    verdict = verdict_on(run(ago=54 * HOUR + offset), instance=NO_WINDOW)
+    assert verdict.findings == ((F.STALE_CRITICAL, F.STALE) if exceeded else (F.STALE,))
+    assert verdict.state is (P.UNPROTECTED if exceeded else P.AT_RISK)
 
 
-@AROUND
-def test_never_succeeded_beyond_its_grace(off: timedelta, beyond: bool) -> None:
-    told = verdict(instance=replace(NO_WINDOW, created=NOW - 30 * HOUR - off))
-    assert told.findings == ((F.NEVER_SUCCEEDED,) if beyond else ())
-    assert told.exemption is (None if beyond else E.NEW)
-    assert told.state is (P.UNPROTECTED if beyond else P.EXEMPT)
+@AROUND_THRESHOLD
+def test_never_succeeded_beyond_grace(offset: timedelta, exceeded: bool) -> None:
+    verdict = verdict_on(instance=replace(NO_WINDOW, created=NOW - 30 * HOUR - offset))
+    assert verdict.findings == ((F.NEVER_SUCCEEDED,) if exceeded else ())
+    assert verdict.exemption is (None if exceeded else E.NEW)
+    assert verdict.state is (P.UNPROTECTED if exceeded else P.EXEMPT)
 
 
-def test_never_succeeded_where_the_moment_of_creation_is_not_known() -> None:
-    assert verdict(instance=replace(NO_WINDOW, created=None)).findings == (F.NEVER_SUCCEEDED,)
+def test_never_succeeded_without_grace_if_creation_time_is_unknown() -> None:
+    assert verdict_on(instance=replace(NO_WINDOW, created=None)).findings == (F.NEVER_SUCCEEDED,)
 
 
 @pytest.mark.parametrize("status", [S.DELETED, S.DELETION_PENDING, S.DELETION_FAILED, S.SKIPPED, S.UNKNOWN])
-def test_never_succeeded_where_nothing_can_be_restored(status: RunStatus) -> None:
-    assert verdict(run(status)).findings == (F.NEVER_SUCCEEDED,)
+def test_never_succeeded_if_no_run_left_a_backup(status: RunStatus) -> None:
+    assert verdict_on(run(status)).findings == (F.NEVER_SUCCEEDED,)
 
 
-def test_last_run_failed_also_while_the_next_one_runs() -> None:
-    told = verdict(run(S.RUNNING, ago=HOUR), run(S.FAILED), run(ago=20 * HOUR))
-    assert (told.state, told.findings) == (P.AT_RISK, (F.LAST_RUN_FAILED,))
+def test_last_run_failed_while_the_next_run_is_in_progress() -> None:
+    verdict = verdict_on(run(S.RUNNING, ago=HOUR), run(S.FAILED), run(ago=20 * HOUR))
+    assert (verdict.state, verdict.findings) == (P.AT_RISK, (F.LAST_RUN_FAILED,))
 
 
-def test_last_run_failed_is_ended_by_a_skip_and_not_by_a_backup_on_demand() -> None:
-    assert verdict(run(S.SKIPPED, ago=HOUR), run(S.FAILED), run(ago=20 * HOUR)).findings == ()
-    by_hand = run(ago=HOUR, kind=BackupType.ON_DEMAND)
-    assert verdict(by_hand, run(S.FAILED), run(ago=20 * HOUR)).findings == (F.LAST_RUN_FAILED,)
+def test_skipped_run_clears_last_run_failed_and_on_demand_run_does_not() -> None:
+    assert verdict_on(run(S.SKIPPED, ago=HOUR), run(S.FAILED), run(ago=20 * HOUR)).findings == ()
+    on_demand = run(ago=HOUR, kind=BackupType.ON_DEMAND)
+    assert verdict_on(on_demand, run(S.FAILED), run(ago=20 * HOUR)).findings == (F.LAST_RUN_FAILED,)
 
 
-def test_a_failed_run_on_demand_is_no_finding() -> None:
-    assert verdict(run(S.FAILED, ago=HOUR, kind=BackupType.ON_DEMAND), run()).findings == ()
+def test_failed_on_demand_run_is_no_finding() -> None:
+    assert verdict_on(run(S.FAILED, ago=HOUR, kind=BackupType.ON_DEMAND), run()).findings == ()
 
 
-def test_overdue_by_the_word_of_the_api() -> None:
-    told = verdict(run(S.OVERDUE), run(ago=28 * HOUR))
-    assert (told.state, told.findings) == (P.AT_RISK, (F.OVERDUE,))
-    assert verdict(run(S.RUNNING, ago=HOUR), run(S.OVERDUE), run(ago=28 * HOUR)).findings == ()
+def test_overdue_if_the_api_reports_it() -> None:
+    verdict = verdict_on(run(S.OVERDUE), run(ago=28 * HOUR))
+    assert (verdict.state, verdict.findings) == (P.AT_RISK, (F.OVERDUE,))
+    assert verdict_on(run(S.RUNNING, ago=HOUR), run(S.OVERDUE), run(ago=28 * HOUR)).findings == ()
 
 
 @pytest.mark.parametrize(
-    ("off", "missed"), [(-SECOND, False), (0 * SECOND, True), (SECOND, True)], ids=["before", "at", "after"]
+    ("offset", "missed"), [(-SECOND, False), (0 * SECOND, True), (SECOND, True)], ids=["before", "at", "after"]
 )
-def test_overdue_once_a_window_closed_without_a_run(off: timedelta, missed: bool) -> None:
-    """The window is 04:00 to 08:00; the last run belongs to yesterday's."""
-    now = NOW.replace(hour=8) + off
-    told = verdict(run(ago=32 * HOUR), now=now)
-    assert told.findings == ((F.OVERDUE,) if missed else ())
+def test_overdue_when_a_window_closes_without_a_run(offset: timedelta, missed: bool) -> None:
+    """The window is 04:00 to 08:00; the last run was in the window of the day before."""
+    now = NOW.replace(hour=8) + offset
+    verdict = verdict_on(run(ago=32 * HOUR), now=now)
+    assert verdict.findings == ((F.OVERDUE,) if missed else ())
 
 
 @pytest.mark.parametrize("status", [S.FAILED, S.SKIPPED, S.RUNNING, S.DELETED, S.UNKNOWN])
-def test_a_run_of_whatever_status_shows_that_its_window_was_not_missed(status: RunStatus) -> None:
-    assert F.OVERDUE not in verdict(run(status), run(ago=28 * HOUR)).findings
+def test_run_of_any_status_means_its_window_was_not_missed(status: RunStatus) -> None:
+    assert F.OVERDUE not in verdict_on(run(status), run(ago=28 * HOUR)).findings
 
 
-def test_a_window_is_not_kept_by_a_backup_on_demand() -> None:
-    assert verdict(run(ago=6 * HOUR, kind=BackupType.ON_DEMAND), run(ago=32 * HOUR)).findings == (F.OVERDUE,)
+def test_on_demand_run_does_not_count_for_a_window() -> None:
+    assert verdict_on(run(ago=6 * HOUR, kind=BackupType.ON_DEMAND), run(ago=32 * HOUR)).findings == (F.OVERDUE,)
 
 
-def test_a_missed_window_stays_missed_until_the_next_has_closed() -> None:
-    """The contract's 24 hours end when the last window closed; a run of the window now open comes too late for it."""
+def test_window_stays_missed_until_the_next_window_closes() -> None:
+    """The 24 hours examined end when the last window closed; a run in the window now open does not count for it."""
     at_five = NOW.replace(hour=5) + DAY  # the next window opened an hour ago
-    assert F.OVERDUE in verdict(run(ago=32 * HOUR), run(ago=-17 * HOUR), now=at_five).findings
+    assert F.OVERDUE in verdict_on(run(ago=32 * HOUR), run(ago=-17 * HOUR), now=at_five).findings
 
 
-@AROUND
-def test_a_window_that_opened_before_the_instance_existed_is_not_missed(off: timedelta, beyond: bool) -> None:
-    created = NOW.replace(hour=4) + off
-    by_hand = run(ago=HOUR, kind=BackupType.ON_DEMAND)
-    told = verdict(by_hand, instance=replace(INSTANCE, created=created))
-    assert told.findings == (() if beyond else (F.OVERDUE,))
+@AROUND_THRESHOLD
+def test_window_that_opened_before_creation_is_not_missed(offset: timedelta, exceeded: bool) -> None:
+    created = NOW.replace(hour=4) + offset
+    on_demand = run(ago=HOUR, kind=BackupType.ON_DEMAND)
+    verdict = verdict_on(on_demand, instance=replace(INSTANCE, created=created))
+    assert verdict.findings == (() if exceeded else (F.OVERDUE,))
 
 
-def test_no_window_can_be_missed_where_none_is_known() -> None:
-    assert verdict(run(ago=20 * HOUR), instance=NO_WINDOW).findings == ()
+def test_no_window_is_missed_if_the_window_is_unknown() -> None:
+    assert verdict_on(run(ago=20 * HOUR), instance=NO_WINDOW).findings == ()
 
 
-@AROUND
+@AROUND_THRESHOLD
 @pytest.mark.parametrize("status", [S.RUNNING, S.ENQUEUED])
-def test_stuck_beyond_max_duration(status: RunStatus, off: timedelta, beyond: bool) -> None:
-    told = verdict(run(status, ago=6 * HOUR + off), run(ago=28 * HOUR))
-    assert told.findings == ((F.STUCK,) if beyond else ())
+def test_stuck_beyond_max_duration(status: RunStatus, offset: timedelta, exceeded: bool) -> None:
+    verdict = verdict_on(run(status, ago=6 * HOUR + offset), run(ago=28 * HOUR))
+    assert verdict.findings == ((F.STUCK,) if exceeded else ())
 
 
-def test_a_stuck_run_on_demand_counts_too() -> None:
-    assert verdict(run(S.RUNNING, ago=7 * HOUR, kind=BackupType.ON_DEMAND), run()).findings == (F.STUCK,)
+def test_on_demand_run_can_be_stuck() -> None:
+    assert verdict_on(run(S.RUNNING, ago=7 * HOUR, kind=BackupType.ON_DEMAND), run()).findings == (F.STUCK,)
 
 
-@AROUND
-def test_slow_beyond_max_duration(off: timedelta, beyond: bool) -> None:
-    told = verdict(run(took=6 * HOUR + off))
-    assert told.findings == ((F.SLOW,) if beyond else ())
+@AROUND_THRESHOLD
+def test_slow_beyond_max_duration(offset: timedelta, exceeded: bool) -> None:
+    verdict = verdict_on(run(took=6 * HOUR + offset))
+    assert verdict.findings == ((F.SLOW,) if exceeded else ())
 
 
-def test_slow_is_about_the_newest_success_only() -> None:
-    assert verdict(run(), run(ago=32 * HOUR, took=9 * HOUR)).findings == ()
+def test_slow_considers_only_the_newest_success() -> None:
+    assert verdict_on(run(), run(ago=32 * HOUR, took=9 * HOUR)).findings == ()
 
 
 def test_pitr_disabled() -> None:
-    off, on = (replace(INSTANCE, backups=replace(SETTINGS, pitr_enabled=held)) for held in (False, True))
+    disabled, enabled = (
+        replace(INSTANCE, backups=replace(SETTINGS, pitr_enabled=setting)) for setting in (False, True)
+    )
     required = policy(require_pitr=True)
-    assert verdict(run(), instance=off, policy=required).findings == (F.PITR_DISABLED,)
-    assert verdict(run(), instance=on, policy=required).findings == ()
-    assert verdict(run(), instance=off).findings == ()
+    assert verdict_on(run(), instance=disabled, policy=required).findings == (F.PITR_DISABLED,)
+    assert verdict_on(run(), instance=enabled, policy=required).findings == ()
+    assert verdict_on(run(), instance=disabled).findings == ()
 
 
-@pytest.mark.parametrize(("kept", "low"), [(6, True), (7, False), (8, False), (None, False)])
-def test_retention_low_below_min_retained(kept: int | None, low: bool) -> None:
-    told = verdict(
+@pytest.mark.parametrize(("retained", "low"), [(6, True), (7, False), (8, False), (None, False)])
+def test_retention_low_below_min_retained(retained: int | None, low: bool) -> None:
+    verdict = verdict_on(
         run(),
-        instance=replace(INSTANCE, backups=replace(SETTINGS, retained_backups=kept)),
+        instance=replace(INSTANCE, backups=replace(SETTINGS, retained_backups=retained)),
         policy=policy(min_retained=7),
     )
-    assert told.findings == ((F.RETENTION_LOW,) if low else ())
+    assert verdict.findings == ((F.RETENTION_LOW,) if low else ())
 
 
 @pytest.mark.parametrize(("location", "outside"), [("us", True), ("eu", False), (None, False)])
 def test_location_not_allowed(location: str | None, outside: bool) -> None:
-    told = verdict(run(location=location), policy=policy(allowed_locations=["eu", "europe-west1"]))
-    assert told.findings == ((F.LOCATION_NOT_ALLOWED,) if outside else ())
+    verdict = verdict_on(run(location=location), policy=policy(allowed_locations=["eu", "europe-west1"]))
+    assert verdict.findings == ((F.LOCATION_NOT_ALLOWED,) if outside else ())
 
 
-def test_the_state_is_that_of_the_worst_finding() -> None:
-    told = verdict(run(S.FAILED), run(ago=56 * HOUR))
-    assert (told.state, told.findings) == (P.UNPROTECTED, (F.STALE_CRITICAL, F.STALE, F.LAST_RUN_FAILED))
+def test_state_follows_the_worst_finding() -> None:
+    verdict = verdict_on(run(S.FAILED), run(ago=56 * HOUR))
+    assert (verdict.state, verdict.findings) == (P.UNPROTECTED, (F.STALE_CRITICAL, F.STALE, F.LAST_RUN_FAILED))
 
 
-def typed(kind: InstanceType) -> Instance:
+def instance_of_type(kind: InstanceType) -> Instance:
     return replace(INSTANCE, type=kind)
 
 
 EXEMPT = {
-    E.READ_REPLICA: typed(InstanceType.READ_REPLICA_INSTANCE),
-    E.READ_POOL: typed(InstanceType.READ_POOL_INSTANCE),
-    E.EXTERNAL: typed(InstanceType.ON_PREMISES_INSTANCE),
-    E.GREEN: typed(InstanceType.GREEN_INSTANCE),
+    E.READ_REPLICA: instance_of_type(InstanceType.READ_REPLICA_INSTANCE),
+    E.READ_POOL: instance_of_type(InstanceType.READ_POOL_INSTANCE),
+    E.EXTERNAL: instance_of_type(InstanceType.ON_PREMISES_INSTANCE),
+    E.GREEN: instance_of_type(InstanceType.GREEN_INSTANCE),
     E.STOPPED: replace(INSTANCE, activation=ActivationPolicy.NEVER),
     E.SUSPENDED: replace(INSTANCE, state=InstanceState.SUSPENDED),
     E.CREATING: replace(INSTANCE, state=InstanceState.PENDING_CREATE),
@@ -206,21 +210,21 @@ EXEMPT = {
 
 
 @pytest.mark.parametrize("reason", list(Exemption))
-def test_an_exempt_instance_has_its_reason_and_no_findings(reason: Exemption) -> None:
+def test_exempt_instance_has_a_reason_and_no_findings(reason: Exemption) -> None:
     expected = "never" if reason is E.IGNORED else "auto"
-    told = verdict(instance=EXEMPT[reason], policy=policy(expected=expected))
-    assert (told.state, told.findings, told.exemption) == (P.EXEMPT, (), reason)
-    assert (told.next_due is not None) == (reason in (E.NEW, E.CREATING))
+    verdict = verdict_on(instance=EXEMPT[reason], policy=policy(expected=expected))
+    assert (verdict.state, verdict.findings, verdict.exemption) == (P.EXEMPT, (), reason)
+    assert (verdict.next_due is not None) == (reason in (E.NEW, E.CREATING))
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Exemption if reason is not E.IGNORED])
-def test_expected_always_overrides_every_exemption_but_creating(reason: Exemption) -> None:
-    told = verdict(instance=EXEMPT[reason], policy=policy(expected="always"))
+def test_expected_always_overrides_every_exemption_except_creating(reason: Exemption) -> None:
+    verdict = verdict_on(instance=EXEMPT[reason], policy=policy(expected="always"))
     if reason is E.CREATING:
-        assert (told.state, told.exemption) == (P.EXEMPT, E.CREATING)
+        assert (verdict.state, verdict.exemption) == (P.EXEMPT, E.CREATING)
     else:
-        assert (told.state, told.exemption) == (P.UNPROTECTED, None)
-        assert F.NEVER_SUCCEEDED in told.findings
+        assert (verdict.state, verdict.exemption) == (P.UNPROTECTED, None)
+        assert F.NEVER_SUCCEEDED in verdict.findings
 
 
 NEW = replace(NO_WINDOW, created=NOW - 3 * HOUR)
@@ -237,36 +241,36 @@ NEW = replace(NO_WINDOW, created=NOW - 3 * HOUR)
         (run(S.FAILED, ago=HOUR), False, (F.LAST_RUN_FAILED,)),
         (run(S.OVERDUE, ago=HOUR), False, (F.OVERDUE,)),
     ],
-    ids=lambda made: f"{made.type}-{made.status}" if isinstance(made, BackupRun) else "",
+    ids=lambda value: f"{value.type}-{value.status}" if isinstance(value, BackupRun) else "",
 )
-def test_a_new_instance_is_exempt_until_a_run_tells_something(
+def test_new_instance_is_exempt_until_its_first_conclusive_run(
     first: BackupRun, exempt: bool, findings: tuple[Finding, ...]
 ) -> None:
-    told = verdict(first, instance=NEW)
-    assert (told.exemption is E.NEW, told.findings) == (exempt, findings)
+    verdict = verdict_on(first, instance=NEW)
+    assert (verdict.exemption is E.NEW, verdict.findings) == (exempt, findings)
 
 
-OLD = Freshness(NOW - HOUR - SECOND, HOUR)
+EXPIRED = Freshness(NOW - HOUR - SECOND, HOUR)
 
 
-@AROUND
-def test_unknown_beyond_stale_after(off: timedelta, beyond: bool) -> None:
-    told = assess(INSTANCE, history([run()]), Policy(), NOW, Freshness(NOW - HOUR - off, HOUR))
-    assert told.state is (P.UNKNOWN if beyond else P.PROTECTED)
+@AROUND_THRESHOLD
+def test_unknown_beyond_stale_after(offset: timedelta, exceeded: bool) -> None:
+    verdict = assess(INSTANCE, history([run()]), Policy(), NOW, Freshness(NOW - HOUR - offset, HOUR))
+    assert verdict.state is (P.UNKNOWN if exceeded else P.PROTECTED)
 
 
-def test_facts_read_before_a_window_closed_cannot_tell_that_it_was_missed() -> None:
-    """A run may have begun since; the next poll will tell."""
+def test_window_that_closed_after_the_last_poll_is_not_missed_yet() -> None:
+    """A run may have started since the last poll."""
     runs, closed = history([run(ago=32 * HOUR)]), NOW.replace(hour=8)
     before = assess(INSTANCE, runs, Policy(), closed + MINUTE, Freshness(closed - MINUTE, HOUR))
     after = assess(INSTANCE, runs, Policy(), closed + MINUTE, Freshness(closed, HOUR))
     assert (before.findings, after.findings) == ((), (F.OVERDUE,))
 
 
-def test_expired_facts_make_every_verdict_unknown_and_keep_what_was_found() -> None:
-    told = assess(INSTANCE, history([run(S.FAILED), run(ago=20 * HOUR)]), Policy(), NOW, OLD)
-    assert (told.state, told.findings) == (P.UNKNOWN, (F.LAST_RUN_FAILED,))
-    replica = assess(EXEMPT[E.READ_REPLICA], history([]), Policy(), NOW, OLD)
+def test_expired_facts_make_the_state_unknown_and_keep_the_findings() -> None:
+    verdict = assess(INSTANCE, history([run(S.FAILED), run(ago=20 * HOUR)]), Policy(), NOW, EXPIRED)
+    assert (verdict.state, verdict.findings) == (P.UNKNOWN, (F.LAST_RUN_FAILED,))
+    replica = assess(EXEMPT[E.READ_REPLICA], history([]), Policy(), NOW, EXPIRED)
     assert (replica.state, replica.exemption) == (P.UNKNOWN, E.READ_REPLICA)
 
 
@@ -274,9 +278,9 @@ def at(hour: int, day: int = 23) -> datetime:
     return NOW.replace(day=day, hour=hour)
 
 
-def test_a_new_instance_waits_on_after_a_failure_that_a_skip_has_followed() -> None:
-    told = verdict(run(S.SKIPPED, ago=HOUR), run(S.FAILED, ago=2 * HOUR), instance=NEW)
-    assert (told.state, told.exemption) == (P.EXEMPT, E.NEW)
+def test_new_instance_is_exempt_again_after_failed_then_skipped_run() -> None:
+    verdict = verdict_on(run(S.SKIPPED, ago=HOUR), run(S.FAILED, ago=2 * HOUR), instance=NEW)
+    assert (verdict.state, verdict.exemption) == (P.EXEMPT, E.NEW)
 
 
 @pytest.mark.parametrize(
@@ -284,36 +288,35 @@ def test_a_new_instance_waits_on_after_a_failure_that_a_skip_has_followed() -> N
     [
         (at(3), [], at(8)),  # before the window
         (at(4), [], at(8)),  # it opens
-        (at(7), [], at(8)),  # it is open, and nothing has begun
-        (at(7), [run(ago=8 * HOUR)], at(8, 24)),  # a run of it has begun: the next is tomorrow's
-        (at(7), [run(S.ENQUEUED, ago=8 * HOUR)], at(8)),  # one waits for its turn
-        (at(8), [], at(8, 24)),  # it has closed: what did not come is overdue, not due
+        (at(7), [], at(8)),  # it is open, and no run has started
+        (at(7), [run(ago=8 * HOUR)], at(8, 24)),  # its run has started: the next is due tomorrow
+        (at(7), [run(S.ENQUEUED, ago=8 * HOUR)], at(8)),  # its run is enqueued
+        (at(8), [], at(8, 24)),  # it has closed: a missing run is overdue, the next is due tomorrow
         (at(12), [run(ago=8 * HOUR)], at(8, 24)),
     ],
 )
-def test_the_next_run_is_due_at_the_end_of_its_window(now: datetime, runs: list[BackupRun], due: datetime) -> None:
-    assert verdict(*runs, now=now).next_due == due
+def test_next_run_is_due_at_the_end_of_its_window(now: datetime, runs: list[BackupRun], due: datetime) -> None:
+    assert verdict_on(*runs, now=now).next_due == due
 
 
 @given(some_runs, st.integers(0, 1000), st.integers(0, 1000), st.sampled_from(["auto", "always"]))
-def test_what_is_protected_can_be_restored_and_is_fresh(
+def test_protected_instance_has_a_recent_recovery_point(
     runs: list[BackupRun], age: int, grace: int, expected: str
 ) -> None:
-    """Never green when a backup is missing, whatever the runs, the age of the instance and its grace."""
-    young = replace(NO_WINDOW, created=NOW - age * HOUR)
-    told = verdict(*runs, instance=young, policy=policy(expected=expected, grace=f"{grace}h"))
-    if told.state is P.PROTECTED:
-        assert told.history.recovery_point is not None
-        assert NOW - told.history.recovery_point <= told.policy.max_age
-    assert (told.state is P.EXEMPT) == (told.exemption is not None)
-    assert not (told.exemption and told.findings)
+    """For any runs, age of the instance and grace."""
+    instance = replace(NO_WINDOW, created=NOW - age * HOUR)
+    verdict = verdict_on(*runs, instance=instance, policy=policy(expected=expected, grace=f"{grace}h"))
+    if verdict.state is P.PROTECTED:
+        assert verdict.history.recovery_point is not None
+        assert NOW - verdict.history.recovery_point <= verdict.policy.max_age
+    assert (verdict.state is P.EXEMPT) == (verdict.exemption is not None)
+    assert not (verdict.exemption and verdict.findings)
 
 
-def test_verdicts_age_by_themselves() -> None:
-    """The same facts, looked at later."""
-    states = [verdict(run(), instance=NO_WINDOW, now=NOW + later).state for later in (0 * HOUR, DAY, 3 * DAY)]
+def test_verdict_worsens_with_time_for_the_same_facts() -> None:
+    states = [verdict_on(run(), instance=NO_WINDOW, now=NOW + later).state for later in (0 * HOUR, DAY, 3 * DAY)]
     assert states == [P.PROTECTED, P.AT_RISK, P.UNPROTECTED]
 
 
-def test_a_run_in_progress_for_minutes_is_no_finding() -> None:
-    assert verdict(run(S.RUNNING, ago=10 * MINUTE), run(ago=8 * HOUR)).findings == ()
+def test_run_in_progress_below_max_duration_is_no_finding() -> None:
+    assert verdict_on(run(S.RUNNING, ago=10 * MINUTE), run(ago=8 * HOUR)).findings == ()

@@ -1,4 +1,4 @@
-"""The verdict on every scenario of the simulator. What each run metric shows is in golden/scenarios/."""
+"""The verdict on every scenario of the simulator. Their series are in golden/scenarios/."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from exporter.simulator.worlds import Project, World
 from exporter.verdict.assess import Verdict
 from exporter.verdict.rules import Exemption, Finding, Protection
 from tests.support.builders import NOW, world
-from tests.support.expositions import seen
+from tests.support.expositions import evaluate_world
 
 F = Finding
 PROTECTED, EXEMPT = Protection.PROTECTED, Protection.EXEMPT
@@ -48,46 +48,46 @@ VERDICTS: dict[str, tuple[Protection, tuple[Finding, ...], Exemption | None]] = 
 }
 
 
-def of(name: str) -> World:
+def world_of(name: str) -> World:
     return world({"museum": Project({name: SCENARIOS[name]})})
 
 
-def only(museum: World) -> Verdict:
-    (verdict,) = seen(museum).verdicts
+def only_verdict(museum: World) -> Verdict:
+    (verdict,) = evaluate_world(museum).verdicts
     return verdict
 
 
-def test_every_scenario_has_its_verdict_stated() -> None:
+def test_every_scenario_has_an_expected_verdict() -> None:
     assert VERDICTS.keys() == SCENARIOS.keys()
 
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
-def test_the_verdict_on_a_scenario(name: str) -> None:
-    verdict = only(of(name))
+def test_verdict_on_scenario(name: str) -> None:
+    verdict = only_verdict(world_of(name))
     assert (verdict.state, verdict.findings, verdict.exemption) == VERDICTS[name]
 
 
-def test_flapping_fails_the_next_night_and_recovers_the_night_after() -> None:
-    museum = of("flapping")
+def test_flapping_scenario_fails_one_night_and_recovers_the_next() -> None:
+    museum = world_of("flapping")
     states = []
     for _day in range(4):
-        verdict = only(museum)
+        verdict = only_verdict(museum)
         states.append((F.LAST_RUN_FAILED in verdict.findings, verdict.state))
         museum.clock.advance(timedelta(days=1))  # type: ignore[attr-defined] # the clock of `world` is a simulated one
     assert states == [(False, PROTECTED), (True, AT_RISK), (False, PROTECTED), (False, PROTECTED)]
 
 
-def test_a_retried_window_is_one_run_that_fails_and_then_succeeds() -> None:
-    museum = of("retried")
-    told = []
+def test_retries_within_a_window_are_one_run_that_finally_succeeds() -> None:
+    museum = world_of("retried")
+    observed = []
     for minutes in (16 * 60 + 10, 4, 2, 3, 70, 2, 7):  # from 04:10 to 05:48 of the next window
         museum.clock.advance(timedelta(minutes=minutes))  # type: ignore[attr-defined] # as above
-        newest = only(museum).history.of(BackupType.AUTOMATED).newest
+        newest = only_verdict(museum).history.of(BackupType.AUTOMATED).newest
         assert newest
-        told.append((newest.id, newest.status.value))
+        observed.append((newest.id, newest.status.value))
     first = str(round(NOW.replace(hour=4).timestamp() * 1000))
     second = str(round(NOW.replace(day=24, hour=4).timestamp() * 1000))
-    assert told == [
+    assert observed == [
         (first, "SUCCESSFUL"),
         (second, "RUNNING"),
         (second, "FAILED"),

@@ -1,0 +1,15 @@
+"""Fixtures shared by several test files."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from exporter.simulator import WORLDS, Simulator
+from tests.support.builders import world
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    """The simulated API of the demo world, whose clock stands still at NOW."""
+    with Simulator(world(WORLDS["demo"]())) as simulator:
+        yield simulator
