@@ -28,15 +28,15 @@ class LockCheckingSource(WorldSource):
         yield from self._unlocked_pages(super().backup_runs(project, instance, newest=newest))
 
     def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
-        self._list()
+        self._assert_unlocked()
         return super().backup_run(project, instance, run_id)
 
     def _unlocked_pages(self, pages: Iterator[Page]) -> Iterator[Page]:
         for page in pages:
-            self._list()
+            self._assert_unlocked()
             yield page
 
-    def _list(self) -> None:
+    def _assert_unlocked(self) -> None:
         assert self.lock.acquire(blocking=False)
         self.lock.release()
         if self.error:
