@@ -211,7 +211,7 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     advice = "move it away, or name another folder in state.path"
     if application_id != APPLICATION_ID:
-        raise StateError(f"{file} is not a ledger of this exporter; {advice}")
+        raise StateError(f"{file} is not a state file of this exporter; {advice}")
     if version != VERSION:
         raise StateError(f"{file} has version {version}, this release reads version {VERSION}; {advice}")
     (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()

@@ -47,7 +47,7 @@ EXEMPTIONS: dict[Exemption, str] = {
     Exemption.READ_REPLICA: "a read replica: its primary is backed up",
     Exemption.READ_POOL: "a read pool: its primary is backed up",
     Exemption.EXTERNAL: "an external server: Cloud SQL does not back it up",
-    Exemption.GREEN: "the green side of a blue-green deployment",
+    Exemption.GREEN: "the green instance of a blue-green deployment",
     Exemption.STOPPED: "stopped by its owner",
     Exemption.SUSPENDED: "suspended",
     Exemption.CREATING: "being created",

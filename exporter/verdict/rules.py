@@ -19,7 +19,7 @@ from exporter.facts.model import (
     InstanceType,
     RunStatus,
 )
-from exporter.verdict.windows import DAY, WINDOW, last_opening
+from exporter.verdict.windows import DAY, WINDOW, last_opening, window_missed
 
 RESOLUTION = timedelta(microseconds=1)
 
@@ -146,22 +146,12 @@ def _last_run_failed(case: Case) -> bool:
 
 
 def _overdue(case: Case) -> bool:
-    return _reported_overdue(case) or _window_missed(case)
+    return _reported_overdue(case) or window_missed(case.instance, case.history, case.now, case.read_at)
 
 
 def _reported_overdue(case: Case) -> bool:
     newest = case.history.of(BackupType.AUTOMATED).newest
     return newest is not None and newest.status is RunStatus.OVERDUE
-
-
-def _window_missed(case: Case) -> bool:
-    """Whether no automated run is in the 24 hours before the last window closed, by facts read after that."""
-    window_start = case.instance.backups.window_start
-    if window_start is None:
-        return False
-    closed = last_opening(window_start, min(case.now, case.read_at) - WINDOW) + WINDOW
-    existed = case.instance.created is None or case.instance.created <= closed - WINDOW
-    return existed and not any(run.scheduled < closed for run in case.history.automated_since(closed - DAY))
 
 
 def _stuck(case: Case) -> bool:

@@ -1,4 +1,7 @@
-"""Backup windows: Cloud SQL opens a window of four hours once a day, at the same time."""
+"""Backup windows: when they open, whether one was missed, and when the next run is due.
+
+Cloud SQL opens a window of four hours once a day, at the same time.
+"""
 
 from datetime import datetime, timedelta
 
@@ -13,6 +16,16 @@ def last_opening(window_start: timedelta, timestamp: datetime) -> datetime:
     """The last time, not after `timestamp`, at which a window that starts at `window_start` after 00:00 UTC opened."""
     today = timestamp.replace(hour=0, minute=0, second=0, microsecond=0) + window_start
     return today if today <= timestamp else today - DAY
+
+
+def window_missed(instance: Instance, history: History, now: datetime, read_at: datetime) -> bool:
+    """Whether no automated run is in the 24 hours before the last window closed, by facts read after that."""
+    window_start = instance.backups.window_start
+    if window_start is None:
+        return False
+    closed = last_opening(window_start, min(now, read_at) - WINDOW) + WINDOW
+    existed = instance.created is None or instance.created <= closed - WINDOW
+    return existed and not any(run.scheduled < closed for run in history.automated_since(closed - DAY))
 
 
 def next_due(instance: Instance, history: History, now: datetime) -> datetime | None:

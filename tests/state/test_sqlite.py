@@ -156,7 +156,7 @@ def test_damaged_file_is_renamed_and_state_is_in_memory(
     ("statement", "message"),
     [
         ("PRAGMA user_version = 99", f"{FILE} has version 99, this release reads version 3; move it away"),
-        ("PRAGMA application_id = 7", f"{FILE} is not a ledger of this exporter; move it away"),
+        ("PRAGMA application_id = 7", f"{FILE} is not a state file of this exporter; move it away"),
     ],
 )
 def test_file_of_another_version_or_program_is_not_touched(

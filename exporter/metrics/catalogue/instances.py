@@ -89,5 +89,5 @@ def instance_labels(names: tuple[str, ...]) -> Metric[Verdict]:
     def samples(verdict: Verdict) -> Iterator[Sample]:
         yield Sample(tuple(verdict.instance.user_labels.get(name, "") for name in names), 1.0)
 
-    help_text = "User labels of the instance that collect.user_labels names; always 1."
+    help_text = "User labels of the instance, as selected by collect.user_labels; always 1."
     return Metric("cloudsql_backup_instance_labels", help_text, tuple(label_name(name) for name in names), samples)
