@@ -41,7 +41,7 @@ def observe(_method: str, _code: str, _seconds: float) -> None:
 
 def api(simulator: Simulator, timeout: timedelta = TIMEOUT, **settings: object) -> GoogleSource:
     keys = {"endpoint": simulator.url, "credentials": "anonymous"} | settings
-    return GoogleApis(CloudSql.model_validate(keys), timeout, retrying(), observe).source(time.monotonic())
+    return GoogleApis(CloudSql.model_validate(keys), timeout, 8, retrying(), observe).source(time.monotonic())
 
 
 def retrying() -> Retrying:
@@ -155,7 +155,7 @@ def test_requests_are_observed_with_method_and_code(simulator: Simulator) -> Non
     seen: list[tuple[str, str]] = []
     settings = CloudSql.model_validate({"endpoint": simulator.url, "credentials": "anonymous"})
     source = GoogleApis(
-        settings, TIMEOUT, retrying(), lambda method, code, _seconds: seen.append((method, code))
+        settings, TIMEOUT, 8, retrying(), lambda method, code, _seconds: seen.append((method, code))
     ).source(time.monotonic())
     read(source, "museum")
     simulator.faults.add(Fault("quota", times=1))
@@ -202,14 +202,14 @@ def test_a_key_file_that_cannot_be_used_is_one_clear_error(tmp_path: Path, conte
     with pytest.raises(
         CredentialsError, match=r"key\.json cannot be used.*check cloudsql\.credentials\.file"
     ) as caught:
-        GoogleApis(settings, TIMEOUT, retrying(), observe)
+        GoogleApis(settings, TIMEOUT, 8, retrying(), observe)
     assert says in str(caught.value)
 
 
 def test_credentials_that_cannot_be_found_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(CredentialsError, match="gcloud auth application-default login"):
-        GoogleApis(CloudSql(), TIMEOUT, retrying(), observe)
+        GoogleApis(CloudSql(), TIMEOUT, 8, retrying(), observe)
 
 
 def test_the_world_source_is_not_kinder_than_http(simulator: Simulator) -> None:
@@ -258,7 +258,7 @@ def test_an_odd_body_is_one_of_our_words_too(status: int, body: bytes, result: P
             {"endpoint": f"http://127.0.0.1:{server.server_port}/", "credentials": "anonymous"}
         )
         codes: list[str] = []
-        observed = GoogleApis(settings, TIMEOUT, retrying(), lambda _method, code, _seconds: codes.append(code))
+        observed = GoogleApis(settings, TIMEOUT, 8, retrying(), lambda _method, code, _seconds: codes.append(code))
         with pytest.raises(SourceError) as caught:
             list(observed.source(time.monotonic()).instances("museum"))
     assert caught.value.result is result
@@ -350,7 +350,7 @@ def test_a_key_file_signs_requests_with_a_token_fetched_once(tmp_path: Path) -> 
         account = {"type": "service_account", "client_email": "a@b.iam.gserviceaccount.com", "private_key": pem}
         file.write_text(json.dumps({**account, "private_key_id": "1", "token_uri": f"{url}token", "project_id": "b"}))
         settings = CloudSql.model_validate({"endpoint": url, "credentials": {"file": str(file)}})
-        source = GoogleApis(settings, TIMEOUT, retrying(), observe).source(time.monotonic())
+        source = GoogleApis(settings, TIMEOUT, 8, retrying(), observe).source(time.monotonic())
         for _ in range(2):
             assert list(source.instances("museum")) == [Page([])]
         server.shutdown()

@@ -195,7 +195,7 @@ def test_a_quiet_poll_of_two_hundred_projects_is_two_requests_a_project_over_htt
     with Simulator(world(projects)) as simulator:
         settings = CloudSql.model_validate({"endpoint": simulator.url, "credentials": "anonymous"})
         manners = Retrying(RateLimiter(100_000), threading.Event(), lambda _method: None)
-        source = GoogleApis(settings, MINUTE, manners, lambda _method, _code, _seconds: None).source(0)
+        source = GoogleApis(settings, MINUTE, 8, manners, lambda _method, _code, _seconds: None).source(0)
         in_full = {name: scan(source, name, NOW, scan_options(), None) for name in projects}
         first = list(simulator.requests)
         simulator.requests.clear()
