@@ -48,6 +48,7 @@ class _Running:
 
     config: Config
     rate_limiter: RateLimiter
+    apis: GoogleApis
     poller: Poller
     info: ExporterInfo
 
@@ -74,9 +75,9 @@ class Exporter:
         )
         self._reloading, self._stopped = threading.Lock(), threading.Event()
         rate_limiter = RateLimiter(config.cloudsql.requests_per_minute)
-        dependencies = _connect(config, self._shared, rate_limiter)
+        apis, dependencies = _connect(config, self._shared, rate_limiter)
         poller = Poller(config, dependencies, _restored_snapshot(self._shared), shard)
-        self._running = _Running(config, rate_limiter, poller, _exporter_info(config, self._shared))
+        self._running = _Running(config, rate_limiter, apis, poller, _exporter_info(config, self._shared))
         self._exposition = Exposition(self.evaluate, clock, self._shared.instrumentation.exposition)
         self._rendered_snapshot: Snapshot | None = None
 
@@ -114,7 +115,7 @@ class Exporter:
                 rate_limiter = running.rate_limiter
                 if config.cloudsql.requests_per_minute != rate_limiter.requests_per_minute:
                     rate_limiter = RateLimiter(config.cloudsql.requests_per_minute)
-                dependencies = _connect(config, self._shared, rate_limiter)
+                apis, dependencies = _connect(config, self._shared, rate_limiter)
             except (ConfigError, CredentialsError):
                 self._running = replace(running, info=replace(running.info, reload_successful=False))
                 self._exposition.render()
@@ -123,7 +124,8 @@ class Exporter:
             if config.state != running.config.state:
                 log.warning("state.path changes at the next start, not on reload")
             poller = Poller(config, dependencies, running.poller.stop(), self._shared.shard)
-            self._running = _Running(config, rate_limiter, poller, _exporter_info(config, self._shared))
+            self._running = _Running(config, rate_limiter, apis, poller, _exporter_info(config, self._shared))
+            running.apis.close()
             self._exposition.render()
             poller.start()
             log.info("configuration reloaded")
@@ -181,8 +183,8 @@ def system_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> PollerDependencies:
-    """The dependencies of a poller with this configuration. Raises CredentialsError."""
+def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> tuple[GoogleApis, PollerDependencies]:
+    """The APIs and the other dependencies of a poller with this configuration. Raises CredentialsError."""
     stop = threading.Event()
     workers = WorkerPool(config.poll.concurrency, stop)
 
@@ -191,8 +193,9 @@ def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> Poll
         workers.heartbeat()
 
     retrying = Retrying(rate_limiter, stop, shared.instrumentation.retry)
-    return PollerDependencies(
-        source=GoogleApis(config.cloudsql, config.poll.timeout, retrying, observe).source,
+    apis = GoogleApis(config.cloudsql, config.poll.timeout, config.poll.concurrency, retrying, observe)
+    return apis, PollerDependencies(
+        source=apis.source,
         clock=shared.clock,
         ledger=shared.ledger,
         workers=workers,

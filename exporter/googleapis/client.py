@@ -1,19 +1,19 @@
 """Shared client of Google's APIs: signs, sends and retries requests, and follows the pages of a listing."""
 
-import threading
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
-import google_auth_httplib2
+from googleapiclient import discovery
 
 from exporter.config import CloudSql
 from exporter.facts.model import PollResult
 from exporter.googleapis.credentials import load_credentials
-from exporter.googleapis.errors import CLIENT_LIBRARY_ERRORS, translate
+from exporter.googleapis.errors import TRANSPORT_ERRORS, bad_response, from_response, from_transport
 from exporter.googleapis.retry import Retrying
-from exporter.googleapis.transport import Http
+from exporter.googleapis.transport import Transport
 from exporter.scan.source import SourceError
 
 MAX_PAGES = 1000
@@ -25,19 +25,29 @@ Observe = Callable[[str, str, float], None]  # API method, HTTP status or result
 class ApiClient:
     """Client shared by the modules of this package, one per API. Safe to share between threads."""
 
-    def __init__(self, settings: CloudSql, timeout: timedelta, retrying: Retrying, observe: Observe) -> None:
+    def __init__(
+        self, settings: CloudSql, timeout: timedelta, connections: int, retrying: Retrying, observe: Observe
+    ) -> None:
         """Read the credentials; raises CredentialsError. Sends no request yet."""
-        self._credentials = load_credentials(settings.credentials, settings.quota_project)
-        self._timeout = timeout.total_seconds()
+        credentials = load_credentials(settings.credentials, settings.quota_project)
+        self._transport = Transport(credentials, timeout.total_seconds(), connections)
         self._retrying, self._observe = retrying, observe
-        self._local = threading.local()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._transport.close()
 
     def execute(self, method: str, subject: str, request: Any, deadline: float, kind: str | None = None) -> Json:
         """The JSON object in the response to a request, retried until `deadline`. Raises SourceError.
 
-        `kind` is the response's `kind` field by which an empty object is known to be an empty list.
+        `request` is one built by Google's library. `kind` is the response's `kind` field by which an empty object is
+        known to be an empty list.
         """
-        return self._retrying.call(method, lambda: self._execute(method, subject, request, kind), deadline)
+
+        def send() -> Json:
+            return _decode(self._send(method, subject, request), method, subject, kind)
+
+        return self._retrying.call(method, send, deadline)
 
     def pages(
         self, method: str, subject: str, request: Any, next_request: Any, deadline: float, kind: str | None = None
@@ -53,40 +63,46 @@ class ApiClient:
             tokens.add(token)
             request = next_request(request, body)
 
-    def _execute(self, method: str, subject: str, request: Any, kind: str | None) -> Json:
-        start = time.monotonic()
-        http, unsigned = self._http()
-        unsigned.status, code = 0, ""
+    def _send(self, method: str, subject: str, request: Any) -> bytes:
+        start, code = time.monotonic(), ""
         try:
-            body = request.execute(http=http, num_retries=0)
-            if not isinstance(body, dict) or _is_of_another_kind(body, kind):
-                raise _UnexpectedBodyError(f"the body is not the requested JSON object but {str(body)[:60]!r}")
-        except CLIENT_LIBRARY_ERRORS as error:
-            failure = translate(method, subject, error, unsigned.status)
-            code = "" if unsigned.status >= 300 else failure.result.value
+            response = self._transport.get(request.uri, request.headers)
+            code = str(response.status)
+            if response.status != 200:
+                raise from_response(method, subject, response)
+            return response.body
+        except TRANSPORT_ERRORS as error:
+            failure = from_transport(method, subject, error)
+            code = failure.result.value
             raise failure from error
         finally:
-            self._observe(method, code or str(unsigned.status), time.monotonic() - start)
-        return body
-
-    def _http(self) -> tuple[Any, Http]:
-        """This thread's connection, signing and not: httplib2 may not be shared between threads."""
-        if not hasattr(self._local, "http"):
-            unsigned = Http(timeout=self._timeout)
-            unsigned.redirect_codes = frozenset()  # the API never redirects, and credentials go nowhere else
-            signed = self._credentials and google_auth_httplib2.AuthorizedHttp(self._credentials, http=unsigned)
-            self._local.http = signed or unsigned, unsigned
-        connections: tuple[Any, Http] = self._local.http
-        return connections
+            self._observe(method, code, time.monotonic() - start)
 
 
-class _UnexpectedBodyError(ValueError):
-    """A body that is not the requested JSON object."""
+def build_service(name: str, version: str, endpoint: str | None, universe_domain: str | None) -> Any:
+    """Google's client for one of its APIs, which builds requests, from the description it ships; no network access."""
+    options = {"api_endpoint": endpoint, "universe_domain": universe_domain}
+    return discovery.build(
+        name,
+        version,
+        http=object(),  # never used: Transport sends the requests
+        client_options={key: value for key, value in options.items() if value},
+        static_discovery=True,
+        cache_discovery=False,
+    )
 
 
-def _is_of_another_kind(body: Json, kind: str | None) -> bool:
-    """Whether an object without items says itself that it is not an empty list of what was requested."""
-    return "items" not in body and body.get("kind", kind) != kind
+def _decode(body: bytes, method: str, subject: str, kind: str | None) -> Json:
+    """The JSON object of a body; very long numbers become text, and are rejected by the parser of their field."""
+    try:
+        content = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 30 else digits)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(
+            PollResult.BAD_RESPONSE, f"{method} of {subject}: the response is not JSON: {error}"
+        ) from error
+    if not isinstance(content, dict) or ("items" not in content and content.get("kind", kind) != kind):
+        raise bad_response(method, subject, repr(str(content)[:60]))
+    return content
 
 
 def items_of(body: Json, key: str, subject: str) -> list[object]:

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from exporter.config import CloudSql
 from exporter.facts.model import PollResult
-from exporter.googleapis.client import ApiClient, Json, items_of
-from exporter.googleapis.transport import build_service
+from exporter.googleapis.client import ApiClient, Json, build_service, items_of
 from exporter.scan.source import UNKNOWN_REGION, Page, SourceError
 
 PAGE_SIZE = 1000

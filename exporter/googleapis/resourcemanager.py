@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from exporter.config import CloudSql
-from exporter.googleapis.client import ApiClient, items_of
-from exporter.googleapis.transport import build_service
+from exporter.googleapis.client import ApiClient, build_service, items_of
 
 PAGE_SIZE = 1000
 

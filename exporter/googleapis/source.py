@@ -14,11 +14,17 @@ from exporter.scan.source import Page
 class GoogleApis:
     """Google's APIs with one shared client. Safe to share between threads."""
 
-    def __init__(self, settings: CloudSql, timeout: timedelta, retrying: Retrying, observe: Observe) -> None:
+    def __init__(
+        self, settings: CloudSql, timeout: timedelta, connections: int, retrying: Retrying, observe: Observe
+    ) -> None:
         """Read the credentials; raises CredentialsError. Sends no request yet."""
-        client = ApiClient(settings, timeout, retrying, observe)
-        self.cloudsql = CloudSqlAdmin(client, settings)
-        self.resource_manager = ResourceManager(client, settings)
+        self._client = ApiClient(settings, timeout, connections, retrying, observe)
+        self.cloudsql = CloudSqlAdmin(self._client, settings)
+        self.resource_manager = ResourceManager(self._client, settings)
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._client.close()
 
     def source(self, deadline: float) -> "GoogleSource":
         """A Source that retries transient errors until `deadline`, on the monotonic clock."""

@@ -1,92 +1,137 @@
-"""HTTP transport: connections on which every request ends in time."""
+"""HTTP transport: one pool of connections for all threads, on which every request ends in time."""
 
-import contextlib
 import http.client
-import json
+import io
 import socket
-import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import httplib2
-from googleapiclient import discovery, model
-
-
-def build_service(name: str, version: str, endpoint: str | None, universe_domain: str | None) -> Any:
-    """Google's client for one of its APIs, built from the description it ships, without network access."""
-    options = {"api_endpoint": endpoint, "universe_domain": universe_domain}
-    return discovery.build(
-        name,
-        version,
-        http=httplib2.Http(),  # never used: each request is given the connection of its thread
-        model=_JsonModel(False),
-        client_options={key: value for key, value in options.items() if value},
-        static_discovery=True,
-        cache_discovery=False,
-    )
+import certifi
+import urllib3
+from google.auth.transport import urllib3 as google_urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 
-class _SocketKeepingMixin:
-    """Keeps a reference to the socket, which http.client drops before the body is read."""
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response with its decompressed body."""
 
-    connected: socket.socket | None = None
-
-    def connect(self) -> None:
-        super().connect()  # type: ignore[misc] # of the class it is mixed into
-        self.connected = self.sock  # type: ignore[attr-defined] # likewise
-
-
-class _HttpConnection(_SocketKeepingMixin, httplib2.HTTPConnectionWithTimeout):  # type: ignore[misc] # an untyped base
-    """An http connection."""
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
 
-class HttpsConnection(_SocketKeepingMixin, httplib2.HTTPSConnectionWithTimeout):  # type: ignore[misc] # an untyped base
-    """An https connection."""
+class Transport:
+    """Sends requests, signed unless `credentials` is None. Safe to share between threads."""
+
+    def __init__(self, credentials: Any, timeout: float, connections: int) -> None:
+        """`timeout` is for a whole request, in seconds; up to `connections` per host are kept open."""
+        self._pool = _Pool(urllib3.Timeout(total=timeout), connections)
+        self._http: Any = google_urllib3.AuthorizedHttp(credentials, self._pool) if credentials else self._pool
+
+    def get(self, url: str, headers: Mapping[str, str]) -> Response:
+        """Send a GET request. Raises urllib3's HTTPError or google-auth's GoogleAuthError."""
+        response = self._http.urlopen("GET", url, headers=dict(headers), redirect=False)
+        return Response(response.status, response.headers, response.data)
+
+    def close(self) -> None:
+        """Close all idle connections; those in use are closed after their response."""
+        self._pool.clear()
 
 
-class Http(httplib2.Http):  # type: ignore[misc] # an untyped base
-    """HTTP client with a limit for the whole request. Remembers its status, which the library drops on odd bodies."""
+class _Pool(urllib3.PoolManager):
+    """Pool of connections with a deadline, through the proxies that the environment names."""
 
-    status = 0
+    def __init__(self, timeout: urllib3.Timeout, connections: int) -> None:
+        self._options: dict[str, Any] = {
+            "timeout": timeout,
+            "maxsize": connections,
+            "retries": False,  # googleapis/retry.py retries
+            "ca_certs": certifi.where(),
+        }
+        super().__init__(**self._options)
+        self.pool_classes_by_scheme = _POOL_CLASSES
+        self._proxies: dict[str, urllib3.ProxyManager] = {}
 
-    def request(self, uri: str, *args: Any, **kwargs: Any) -> Any:
-        """Same as the library's. Raises TimeoutError if the whole request takes longer than `timeout`."""
-        kwargs["connection_type"] = HttpsConnection if uri.startswith("https:") else _HttpConnection
-        ended = threading.Event()
-        self._aborted = False
-        threading.Thread(target=self._watch, args=(ended,), name="request-watch", daemon=True).start()
-        try:
-            response, content = super().request(uri, *args, **kwargs)
-        except (OSError, http.client.HTTPException, httplib2.HttpLib2Error) as error:
-            if self._aborted:
-                raise TimeoutError("the response took too long") from error
-            raise
-        finally:
-            ended.set()
-        if self._aborted:  # a body that ends with its connection ended here
+    def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override] # as PoolManager
+        """As the base class, through a proxy where the environment has one for the URL."""
+        parts = urlsplit(url)
+        proxy = getproxies().get(parts.scheme)
+        if not proxy or proxy_bypass(parts.netloc):
+            return super().urlopen(method, url, redirect=redirect, **options)
+        if proxy not in self._proxies:
+            manager = urllib3.ProxyManager(proxy, **self._options)
+            manager.pool_classes_by_scheme = _POOL_CLASSES
+            self._proxies[proxy] = manager
+        return self._proxies[proxy].urlopen(method, url, redirect=redirect, **options)
+
+    def clear(self) -> None:
+        """Close all idle connections."""
+        super().clear()
+        for proxy in self._proxies.values():
+            proxy.clear()
+
+
+class _DeadlineMixin:
+    """Applies the timeout of a connection to the whole response; the socket's own applies between two bytes."""
+
+    timeout: float
+
+    def getresponse(self) -> Any:
+        deadline = time.monotonic() + self.timeout  # what connecting has left of the total timeout
+        self.response_class = partial(_DeadlineResponse, deadline=deadline)
+        return super().getresponse()  # type: ignore[misc] # of the class it is mixed into
+
+
+class _HttpConnection(_DeadlineMixin, HTTPConnection):  # type: ignore[misc] # timeout is a number here
+    pass
+
+
+class _HttpsConnection(_DeadlineMixin, HTTPSConnection):  # type: ignore[misc] # likewise
+    pass
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _HttpConnection  # type: ignore[assignment] # declared as a protocol
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection  # type: ignore[assignment] # likewise
+
+
+_POOL_CLASSES = {"http": _HttpPool, "https": _HttpsPool}
+
+
+class _DeadlineResponse(http.client.HTTPResponse):
+    """A response that is read, headers included, until a deadline."""
+
+    def __init__(self, sock: socket.socket, *args: Any, deadline: float, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_DeadlineReader(self.fp.detach(), sock, deadline))
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads from a socket until a deadline; then raises TimeoutError."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
+        self._raw, self._sock, self._deadline = raw, sock, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("the response took too long")
-        self.status = response.status
-        return response, content
+        self._sock.settimeout(remaining)
+        return self._raw.readinto(buffer)
 
-    def _watch(self, ended: threading.Event) -> None:
-        """Abort the request from another thread: the socket's own timeout applies between two bytes.
-
-        Repeatedly, since the library itself retries on a new connection.
-        """
-        while not ended.wait(self.timeout):
-            self._aborted = True
-            for connection in list(self.connections.values()):
-                if connection.connected is not None:
-                    with contextlib.suppress(OSError):
-                        connection.connected.shutdown(socket.SHUT_RDWR)
-
-
-class _JsonModel(model.JsonModel):  # type: ignore[misc] # an untyped base
-    """JSON with numbers of any length: very long ones become text, and are rejected by the parser of their field."""
-
-    def deserialize(self, content: bytes) -> Any:
-        return json.loads(content, parse_int=lambda digits: int(digits) if len(digits) < 30 else digits)
-
-    @property
-    def no_content_response(self) -> None:
-        """204 is not a response to a query."""
-        return None
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

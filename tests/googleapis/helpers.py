@@ -34,7 +34,7 @@ def google_source(
 ) -> GoogleSource:
     """A source that sends its requests to `url`, and retries none: its deadline has passed."""
     section = {"endpoint": url, "credentials": "anonymous"} | settings
-    return GoogleApis(CloudSql.model_validate(section), timeout, retrying(), observe).source(time.monotonic())
+    return GoogleApis(CloudSql.model_validate(section), timeout, 8, retrying(), observe).source(time.monotonic())
 
 
 def scan_project(source: Source, project: str) -> ProjectScan:

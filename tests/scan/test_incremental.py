@@ -197,7 +197,7 @@ def test_poll_without_changes_makes_two_requests_per_project() -> None:
     with Simulator(build_world(projects)) as simulator:
         settings = CloudSql.model_validate({"endpoint": simulator.url, "credentials": "anonymous"})
         retrying = Retrying(RateLimiter(100_000), threading.Event(), lambda _method: None)
-        source = GoogleApis(settings, MINUTE, retrying, lambda _method, _code, _seconds: None).source(0)
+        source = GoogleApis(settings, MINUTE, 8, retrying, lambda _method, _code, _seconds: None).source(0)
         full = {name: scan(source, name, NOW, scan_options(), None) for name in projects}
         first = list(simulator.requests)
         simulator.requests.clear()
