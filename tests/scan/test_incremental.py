@@ -211,7 +211,7 @@ def test_a_quiet_poll_of_two_hundred_projects_is_two_requests_a_project_over_htt
 class Refusing(WorldSource):
     """Single runs may not be looked at; the permission for that is optional."""
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         raise SourceError(PollResult.FORBIDDEN, f"{project} {instance} {run_id}", denied=True)
 
 

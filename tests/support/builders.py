@@ -1,5 +1,6 @@
 """Facts and worlds for tests, with everything ordinary left out of sight."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -93,6 +94,11 @@ def verdict(
     return assess(instance, history(runs), policy or Policy(), now)
 
 
+def encoded(item: object) -> bytes:
+    """An item in JSON."""
+    return json.dumps(item).encode()
+
+
 NEWEST = 5  # so that a page of the newest runs is short
 
 
@@ -111,10 +117,10 @@ class WorldSource:
         """As the API lists them."""
         yield from self._pages(f"/v1/projects/{project}/instances/{instance}/backupRuns", NEWEST if newest else 1000)
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         """As the API shows it."""
         reply = self._answer(f"/v1/projects/{project}/instances/{instance}/backupRuns/{run_id}", {})
-        return None if reply.status == 404 else reply.body
+        return None if reply.status == 404 else encoded(reply.body)
 
     def projects(self, query: str) -> Iterator[str]:
         """Every project of the world."""
@@ -127,7 +133,7 @@ class WorldSource:
             body = self._answer(path, query).body
             items = body.get("items", [])
             assert isinstance(items, list)
-            yield Page(items)
+            yield Page([encoded(item) for item in items])
             if "nextPageToken" not in body:
                 return
             query["pageToken"] = str(body["nextPageToken"])
