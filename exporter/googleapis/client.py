@@ -13,7 +13,7 @@ from exporter.googleapis.credentials import load_credentials
 from exporter.googleapis.errors import TRANSPORT_ERRORS, bad_response, from_response, from_transport
 from exporter.googleapis.retry import Retrying
 from exporter.googleapis.transport import Transport
-from exporter.scan.decode import loads
+from exporter.scan.parse import json_value
 from exporter.scan.source import SourceError
 
 MAX_PAGES = 1000
@@ -105,8 +105,8 @@ def build_service(name: str, version: str, endpoint: str | None, universe_domain
 
 
 def json_object(body: bytes) -> Json:
-    """The JSON object of a body. Raises ValueError, or RecursionError."""
-    content = loads(body)
+    """The JSON object of a body. Raises ValueError."""
+    content = json_value(body)
     if not isinstance(content, dict):
         raise ValueError(repr(str(content)[:60]))
     return content

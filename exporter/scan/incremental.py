@@ -7,14 +7,14 @@ read never affects another.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from exporter.facts.counters import EXPIRE_AFTER
 from exporter.facts.model import BackupRun, Instance, PollResult
 from exporter.facts.packed_runs import PackedRuns, RunRow
 from exporter.facts.record import ProjectScan, Record, RemovedInstance
-from exporter.scan import decode
-from exporter.scan.parse import Parsed, UnreadableItemError
+from exporter.scan import decode, parse
 from exporter.scan.source import ALL_INSTANCES, UNKNOWN_REGION, Page, Source, SourceError
 
 MAX_NEWEST_PAGES = 10  # beyond that a full listing, in longer pages, is cheaper
@@ -97,7 +97,7 @@ def _project_scan(
 
 
 class _Reader:
-    """Reads the items of one project at one time, through `decode`."""
+    """Reads the items of one project at one time, through `decode` and `parse`."""
 
     def __init__(self, source: Source, project: str, now: datetime, options: ScanOptions) -> None:
         self.source, self.project, self.now = source, project, now
@@ -110,7 +110,8 @@ class _Reader:
         regions: set[str] = set()
         for page in self.source.instances(self.project):
             regions.update(page.unreachable_regions)
-            for instance in self._readable("instance", page.items, self._decode_instance):
+            decode_instance = partial(decode.instance, project=self.project, latest=self._latest)
+            for instance in self._readable("instance", page.items, decode_instance, self._parse_instance):
                 if self._options.selects(instance):
                     instances[instance.id.name] = instance
         return instances, frozenset(regions)
@@ -121,28 +122,40 @@ class _Reader:
 
     def rows(self, items: list[bytes]) -> Iterator[tuple[str, RunRow]]:
         """Instance name and run, as a row, of every readable item."""
-        for name, row in self._readable("backup_run", items, self._decode_run):
+        decode_run = partial(decode.backup_run, latest=self._latest)
+        for name, row in self._readable("backup_run", items, decode_run, self._parse_run):
             if row.error:
                 yield name, row._replace(error=replace(row.error, label=self._options.code_label(row.error.code)))
             else:
                 yield name, row
 
-    def _decode_instance(self, item: bytes) -> Parsed[Instance]:
-        return decode.instance(item, project=self.project, latest=self._latest)
+    def _parse_instance(self, item: object) -> parse.Parsed[Instance]:
+        return parse.instance(item, project=self.project, latest=self._latest)
 
-    def _decode_run(self, item: bytes) -> Parsed[tuple[str, RunRow]]:
-        return decode.backup_run(item, latest=self._latest)
+    def _parse_run(self, item: object) -> parse.Parsed[tuple[str, RunRow]]:
+        parsed = parse.backup_run(item, latest=self._latest)
+        name, run = parsed.fact
+        return parse.Parsed((name, RunRow.of(run)), parsed.unreadable)
 
-    def _readable(self, kind: str, items: list[bytes], read: Callable[[bytes], Parsed[T]]) -> Iterator[T]:
+    def _readable(
+        self,
+        kind: str,
+        items: list[bytes],
+        decode_item: Callable[[bytes], T | None],
+        parse_item: Callable[[object], parse.Parsed[T]],
+    ) -> Iterator[T]:
         for item in items:
-            try:
-                parsed = read(item)
-            except UnreadableItemError as error:
-                self.report_unreadable(kind, str(error))
-                continue
-            if parsed.unreadable:
-                self.report_unreadable(kind, ", ".join(parsed.unreadable))
-            yield parsed.fact
+            fact = decode_item(item)
+            if fact is None:
+                try:
+                    parsed = parse_item(parse.json_value(item))
+                except parse.UnreadableItemError as error:
+                    self.report_unreadable(kind, str(error))
+                    continue
+                if parsed.unreadable:
+                    self.report_unreadable(kind, ", ".join(parsed.unreadable))
+                fact = parsed.fact
+            yield fact
 
 
 def _full_listing_is_due(

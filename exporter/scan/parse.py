@@ -4,10 +4,12 @@ An unreadable field is unknown and the rest of the item is used, so that one odd
 An item is only rejected if its instance or its time is missing.
 """
 
+import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Generic, NamedTuple, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
@@ -34,6 +36,7 @@ MAX_MESSAGE_LENGTH = 500
 MAX_INT64 = 2**63 - 1
 _INT64_DIGITS = 19
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+_JSON = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) < 30 else digits)
 _HH_MM = re.compile(r"([01]\d|2[0-3]):([0-5]\d)").fullmatch
 
 T = TypeVar("T")
@@ -44,7 +47,8 @@ class UnreadableItemError(ValueError):
     """An item that is not an object or lacks a field that identifies it; the message is the name of the field."""
 
 
-class Parsed(NamedTuple, Generic[T]):
+@dataclass(frozen=True, slots=True)
+class Parsed(Generic[T]):
     """A fact, and the names of the unreadable fields of its item."""
 
     fact: T
@@ -128,6 +132,17 @@ class _Fields:
 
     def _note(self, name: str) -> None:
         self.unreadable.append(self._path + name)
+
+
+def json_value(text: bytes) -> object:
+    """The value of a JSON text, with very long numbers as text. Raises UnreadableItemError.
+
+    Python refuses to read integers of thousands of digits; as text, they are rejected by the parser of their field.
+    """
+    try:
+        return _JSON.decode(text.decode(errors="surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableItemError(f"not JSON: {error}") from error
 
 
 def backup_run(item: object, *, latest: datetime) -> Parsed[tuple[str, BackupRun]]:

@@ -20,9 +20,8 @@ from exporter.facts.record import ProjectScan
 from exporter.googleapis import CredentialsError, GoogleApis
 from exporter.googleapis.retry import RateLimiter, Retrying
 from exporter.googleapis.source import GoogleSource
-from exporter.scan import decode
+from exporter.scan import parse
 from exporter.scan.incremental import scan
-from exporter.scan.parse import UnreadableItemError
 from exporter.scan.source import ALL_INSTANCES, Page, SourceError
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.simulator.worlds import Project
@@ -314,8 +313,8 @@ def test_a_number_of_absurd_length_spoils_only_its_own_field(simulator: Simulato
         threading.Thread(target=server.handle_request, daemon=True).start()
         (page,) = api(simulator, endpoint=f"http://127.0.0.1:{server.server_port}/").backup_runs("museum", "-")
     assert page.items == [b'{"id": %s, "instance": "a"}' % (b"9" * 10_000)]
-    with pytest.raises(UnreadableItemError, match="windowStartTime"):
-        decode.backup_run(page.items[0], latest=NOW)
+    with pytest.raises(parse.UnreadableItemError, match="windowStartTime"):
+        parse.backup_run(parse.json_value(page.items[0]), latest=NOW)
 
 
 def test_a_key_file_signs_requests_with_a_token_fetched_once(tmp_path: Path) -> None:
