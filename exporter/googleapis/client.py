@@ -1,10 +1,9 @@
 """Shared client of Google's APIs: signs, sends and retries requests, and follows the pages of a listing."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from googleapiclient import discovery
 
@@ -14,10 +13,12 @@ from exporter.googleapis.credentials import load_credentials
 from exporter.googleapis.errors import TRANSPORT_ERRORS, bad_response, from_response, from_transport
 from exporter.googleapis.retry import Retrying
 from exporter.googleapis.transport import Transport
+from exporter.scan.parse import json_value
 from exporter.scan.source import SourceError
 
 MAX_PAGES = 1000
 
+T = TypeVar("T")
 Json = dict[str, object]
 Observe = Callable[[str, str, float], None]  # API method, HTTP status or result word, seconds
 
@@ -37,31 +38,42 @@ class ApiClient:
         """Close idle connections."""
         self._transport.close()
 
-    def execute(self, method: str, subject: str, request: Any, deadline: float, kind: str | None = None) -> Json:
-        """The JSON object in the response to a request, retried until `deadline`. Raises SourceError.
+    def execute(self, method: str, subject: str, request: Any, deadline: float, decode: Callable[[bytes], T]) -> T:
+        """The decoded body of the response to a request, retried until `deadline`. Raises SourceError.
 
-        `request` is one built by Google's library. `kind` is the response's `kind` field by which an empty object is
-        known to be an empty list.
+        `request` is one built by Google's library. `decode` may raise ValueError or RecursionError.
         """
 
-        def send() -> Json:
-            return _decode(self._send(method, subject, request), method, subject, kind)
+        def send() -> T:
+            body = self._send(method, subject, request)
+            try:
+                return decode(body)
+            except (ValueError, RecursionError) as error:
+                raise bad_response(method, subject, str(error)) from error
 
         return self._retrying.call(method, send, deadline)
 
     def pages(
-        self, method: str, subject: str, request: Any, next_request: Any, deadline: float, kind: str | None = None
-    ) -> Iterator[Json]:
-        """The responses with all pages of a listing. Raises SourceError, also for a listing that does not end."""
+        self,
+        method: str,
+        subject: str,
+        request: Any,
+        next_request: Any,
+        deadline: float,
+        decode: Callable[[bytes], tuple[T, object]],
+    ) -> Iterator[T]:
+        """All pages of a listing. Raises SourceError, also for a listing that does not end.
+
+        `decode` returns a page, and the token of the next page.
+        """
         tokens: set[object] = set()
         while request is not None:
-            body = self.execute(method, subject, request, deadline, kind)
-            yield body
-            token = body.get("nextPageToken")
+            page, token = self.execute(method, subject, request, deadline, decode)
+            yield page
             if token in tokens or not isinstance(token, str | None) or len(tokens) >= MAX_PAGES:
                 raise SourceError(PollResult.BAD_RESPONSE, f"{method} of {subject}: the listing does not end")
             tokens.add(token)
-            request = next_request(request, body)
+            request = next_request(request, {"nextPageToken": token})
 
     def _send(self, method: str, subject: str, request: Any) -> bytes:
         start, code = time.monotonic(), ""
@@ -92,24 +104,18 @@ def build_service(name: str, version: str, endpoint: str | None, universe_domain
     )
 
 
-def _decode(body: bytes, method: str, subject: str, kind: str | None) -> Json:
-    """The JSON object of a body; very long numbers become text, and are rejected by the parser of their field."""
-    try:
-        content = json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 30 else digits)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(
-            PollResult.BAD_RESPONSE, f"{method} of {subject}: the response is not JSON: {error}"
-        ) from error
-    if not isinstance(content, dict) or ("items" not in content and content.get("kind", kind) != kind):
-        raise bad_response(method, subject, repr(str(content)[:60]))
+def json_object(body: bytes) -> Json:
+    """The JSON object of a body. Raises ValueError."""
+    content = json_value(body)
+    if not isinstance(content, dict):
+        raise ValueError(repr(str(content)[:60]))
     return content
 
 
-def items_of(body: Json, key: str, subject: str) -> list[object]:
+def list_of(value: object, key: str, subject: str) -> list[object]:
     """The list under `key`, which the API omits if it is empty. Raises SourceError for anything else."""
-    items = body.get(key)
-    if items is None:
+    if value is None:
         return []
-    if not isinstance(items, list):
+    if not isinstance(value, list):
         raise SourceError(PollResult.BAD_RESPONSE, f"{key} in a response about {subject} is not a list")
-    return items
+    return value

@@ -1,10 +1,14 @@
 """Cloud SQL Admin API: instances and backup runs."""
 
+import json
 from collections.abc import Iterator
+from functools import partial
+
+import msgspec
 
 from exporter.config import CloudSql
 from exporter.facts.model import PollResult
-from exporter.googleapis.client import ApiClient, Json, build_service, items_of
+from exporter.googleapis.client import ApiClient, build_service, json_object, list_of
 from exporter.scan.source import UNKNOWN_REGION, Page, SourceError
 
 PAGE_SIZE = 1000
@@ -16,6 +20,18 @@ INSTANCE_FIELDS = (
 )
 RUN_FIELDS = "id,instance,type,status,windowStartTime,enqueuedTime,startTime,endTime,error,location,maxChargeableBytes"
 RUNS_FIELDS = f"kind,items({RUN_FIELDS}),nextPageToken"
+
+
+class _Listing(msgspec.Struct, rename="camel"):
+    """The body of a response with one page of a listing."""
+
+    kind: object = msgspec.UNSET
+    items: list[msgspec.Raw] | None = None
+    warnings: object = None
+    next_page_token: object = None
+
+
+_LISTING = msgspec.json.Decoder(_Listing)
 
 
 class CloudSqlAdmin:
@@ -30,43 +46,76 @@ class CloudSqlAdmin:
     def instances(self, project: str, deadline: float) -> Iterator[Page]:
         """All instances of a project."""
         request = self._instances.list(project=project, maxResults=PAGE_SIZE, fields=INSTANCE_FIELDS)
-        for body in self._client.pages(
+        return self._client.pages(
             "instances.list",
             f"project {project}",
             request,
             self._instances.list_next,
             deadline,
-            "sql#instancesList",
-        ):
-            yield Page(items_of(body, "items", project), tuple(_unreachable_regions(body, project)))
+            partial(_page, project=project, kind="sql#instancesList"),
+        )
 
     def backup_runs(self, project: str, instance: str, deadline: float, *, newest: bool = False) -> Iterator[Page]:
         """All backup runs of an instance, or of all of them; with `newest`, in short pages."""
         size = NEWEST_PAGE_SIZE if newest else PAGE_SIZE
         request = self._backup_runs.list(project=project, instance=instance, maxResults=size, fields=RUNS_FIELDS)
-        for body in self._client.pages(
+        return self._client.pages(
             "backupRuns.list",
             f"project {project}",
             request,
             self._backup_runs.list_next,
             deadline,
-            "sql#backupRunsList",
-        ):
-            yield Page(items_of(body, "items", project))
+            partial(_page, project=project, kind="sql#backupRunsList"),
+        )
 
-    def backup_run(self, project: str, instance: str, run_id: str, deadline: float) -> object | None:
-        """One backup run; None where it does not exist."""
+    def backup_run(self, project: str, instance: str, run_id: str, deadline: float) -> bytes | None:
+        """One backup run, in JSON; None where it does not exist."""
         request = self._backup_runs.get(project=project, instance=instance, id=run_id, fields=f"kind,{RUN_FIELDS}")
         try:
-            return self._client.execute("backupRuns.get", f"project {project}", request, deadline, "sql#backupRun")
+            return self._client.execute("backupRuns.get", f"project {project}", request, deadline, _single_run)
         except SourceError as error:
             if error.result is PollResult.NOT_FOUND:
                 return None
             raise
 
 
-def _unreachable_regions(body: Json, project: str) -> Iterator[str]:
-    for warning in items_of(body, "warnings", project):
+def _page(body: bytes, project: str, kind: str) -> tuple[Page, object]:
+    """The page in a body, and the token of the next page.
+
+    An object without items is an empty list if it is not of another kind.
+    """
+    try:
+        listing = _LISTING.decode(body.decode())
+    except (ValueError, RecursionError):
+        listing = _tolerant_listing(body, project)
+    if listing.items is None and listing.kind not in (msgspec.UNSET, kind):
+        raise ValueError(f"its kind is {str(listing.kind)[:60]!r}")
+    regions = tuple(_unreachable_regions(listing.warnings, project))
+    return Page(list(map(bytes, listing.items or ())), regions), listing.next_page_token
+
+
+def _tolerant_listing(body: bytes, project: str) -> _Listing:
+    """The listing in a body that msgspec rejects, for which half of a surrogate pair in one item is enough."""
+    content = json_object(body)
+    items = list_of(content.get("items"), "items", project)
+    return _Listing(
+        kind=content.get("kind", msgspec.UNSET),
+        items=[msgspec.Raw(json.dumps(item).encode()) for item in items] if "items" in content else None,
+        warnings=content.get("warnings"),
+        next_page_token=content.get("nextPageToken"),
+    )
+
+
+def _single_run(body: bytes) -> bytes:
+    """The body, if it can be that of a backup run."""
+    kind = json_object(body).get("kind", "sql#backupRun")
+    if kind != "sql#backupRun":
+        raise ValueError(f"its kind is {str(kind)[:60]!r}")
+    return body
+
+
+def _unreachable_regions(warnings: object, project: str) -> Iterator[str]:
+    for warning in list_of(warnings, "warnings", project):
         if isinstance(warning, dict) and warning.get("code") == "REGION_UNREACHABLE":
             region = warning.get("region")
             yield region if isinstance(region, str) and region.isprintable() and region else UNKNOWN_REGION

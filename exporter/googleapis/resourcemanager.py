@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from exporter.config import CloudSql
-from exporter.googleapis.client import ApiClient, build_service, items_of
+from exporter.googleapis.client import ApiClient, build_service, json_object, list_of
 
 PAGE_SIZE = 1000
 
@@ -21,9 +21,14 @@ class ResourceManager:
     def search_projects(self, query: str, deadline: float) -> Iterator[str]:
         """The ids of the active projects that match a query."""
         request = self._projects.search(query=query, pageSize=PAGE_SIZE)
-        for body in self._client.pages(
-            "projects.search", f"search {query!r}", request, self._projects.search_next, deadline
+
+        def decode(body: bytes) -> tuple[list[object], object]:
+            content = json_object(body)
+            return list_of(content.get("projects"), "projects", query), content.get("nextPageToken")
+
+        for projects in self._client.pages(
+            "projects.search", f"search {query!r}", request, self._projects.search_next, deadline, decode
         ):
-            for item in items_of(body, "projects", query):
+            for item in projects:
                 if isinstance(item, dict) and item.get("state", "ACTIVE") == "ACTIVE" and item.get("projectId"):
                     yield str(item["projectId"])

@@ -45,7 +45,7 @@ class GoogleSource:
         """All backup runs of an instance, or of all for ALL_INSTANCES; with `newest`, in short pages."""
         return self._apis.cloudsql.backup_runs(project, instance, self._deadline, newest=newest)
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         """One backup run; None where it does not exist."""
         return self._apis.cloudsql.backup_run(project, instance, run_id, self._deadline)
 

@@ -27,7 +27,7 @@ class ComputeLockedSource:
         """As Source.backup_runs."""
         return self._pages(self._source.backup_runs(project, instance, newest=newest))
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         """As Source.backup_run."""
         return self._unlocked(lambda: self._source.backup_run(project, instance, run_id))
 

@@ -1,4 +1,4 @@
-"""Scan of one project: pages of raw items from a source become records of instances.
+"""Scan of one project: pages of items from a source become records of instances.
 
 Between full listings only what is new is read, and what did not change stays the same object. An item that cannot be
 read never affects another.
@@ -7,19 +7,22 @@ read never affects another.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from exporter.facts.counters import EXPIRE_AFTER
 from exporter.facts.model import BackupRun, Instance, PollResult
-from exporter.facts.packed_runs import PackedRuns
+from exporter.facts.packed_runs import PackedRuns, RunRow
 from exporter.facts.record import ProjectScan, Record, RemovedInstance
-from exporter.scan import parse
+from exporter.scan import decode, parse
 from exporter.scan.source import ALL_INSTANCES, UNKNOWN_REGION, Page, Source, SourceError
 
 MAX_NEWEST_PAGES = 10  # beyond that a full listing, in longer pages, is cheaper
 CLOCK_SKEW = timedelta(days=1)  # timestamps further ahead than this are not plausible
 
 T = TypeVar("T")
+K = TypeVar("K", str, int)
+R = TypeVar("R", BackupRun, RunRow)
 RunsById = dict[str, BackupRun]
 
 
@@ -94,7 +97,7 @@ def _project_scan(
 
 
 class _Reader:
-    """Reads the items of one project at one time, through `parse`."""
+    """Reads the items of one project at one time, through `decode` and `parse`."""
 
     def __init__(self, source: Source, project: str, now: datetime, options: ScanOptions) -> None:
         self.source, self.project, self.now = source, project, now
@@ -107,35 +110,52 @@ class _Reader:
         regions: set[str] = set()
         for page in self.source.instances(self.project):
             regions.update(page.unreachable_regions)
-            for instance in self._readable("instance", page.items, self._parse_instance):
+            decode_instance = partial(decode.instance, project=self.project, latest=self._latest)
+            for instance in self._readable("instance", page.items, decode_instance, self._parse_instance):
                 if self._options.selects(instance):
                     instances[instance.id.name] = instance
         return instances, frozenset(regions)
 
-    def runs(self, items: list[object]) -> Iterator[tuple[str, BackupRun]]:
+    def runs(self, items: list[bytes]) -> Iterator[tuple[str, BackupRun]]:
         """Instance name and run of every readable item."""
-        for name, run in self._readable("backup_run", items, self._parse_run):
-            if run.error:
-                yield name, replace(run, error=replace(run.error, label=self._options.code_label(run.error.code)))
+        return ((name, row.run) for name, row in self.rows(items))
+
+    def rows(self, items: list[bytes]) -> Iterator[tuple[str, RunRow]]:
+        """Instance name and run, as a row, of every readable item."""
+        decode_run = partial(decode.backup_run, latest=self._latest)
+        for name, row in self._readable("backup_run", items, decode_run, self._parse_run):
+            if row.error:
+                yield name, row._replace(error=replace(row.error, label=self._options.code_label(row.error.code)))
             else:
-                yield name, run
+                yield name, row
 
     def _parse_instance(self, item: object) -> parse.Parsed[Instance]:
         return parse.instance(item, project=self.project, latest=self._latest)
 
-    def _parse_run(self, item: object) -> parse.Parsed[tuple[str, BackupRun]]:
-        return parse.backup_run(item, latest=self._latest)
+    def _parse_run(self, item: object) -> parse.Parsed[tuple[str, RunRow]]:
+        parsed = parse.backup_run(item, latest=self._latest)
+        name, run = parsed.fact
+        return parse.Parsed((name, RunRow.of(run)), parsed.unreadable)
 
-    def _readable(self, kind: str, items: list[object], read: Callable[[object], parse.Parsed[T]]) -> Iterator[T]:
+    def _readable(
+        self,
+        kind: str,
+        items: list[bytes],
+        decode_item: Callable[[bytes], T | None],
+        parse_item: Callable[[object], parse.Parsed[T]],
+    ) -> Iterator[T]:
         for item in items:
-            try:
-                parsed = read(item)
-            except parse.UnreadableItemError as error:
-                self.report_unreadable(kind, str(error))
-                continue
-            if parsed.unreadable:
-                self.report_unreadable(kind, ", ".join(parsed.unreadable))
-            yield parsed.fact
+            fact = decode_item(item)
+            if fact is None:
+                try:
+                    parsed = parse_item(parse.json_value(item))
+                except parse.UnreadableItemError as error:
+                    self.report_unreadable(kind, str(error))
+                    continue
+                if parsed.unreadable:
+                    self.report_unreadable(kind, ", ".join(parsed.unreadable))
+                fact = parsed.fact
+            yield fact
 
 
 def _full_listing_is_due(
@@ -181,25 +201,25 @@ def _removed(previous: ProjectScan | None, present: set[str], now: datetime) -> 
 class _FullListing:
     """A full listing while its pages are read."""
 
-    runs: dict[str, RunsById]
+    rows: dict[str, dict[int, RunRow]]
     newest_first: bool = True
-    last_enqueued: datetime | None = None
+    last_enqueued: float | None = None
 
-    def add(self, listed: Iterator[tuple[str, BackupRun]]) -> None:
-        for name, run in listed:
-            if run.enqueued:  # a run that was never enqueued has no place in that order that could be checked
-                self.newest_first &= self.last_enqueued is None or run.enqueued <= self.last_enqueued
-                self.last_enqueued = run.enqueued
-            if name in self.runs:
-                _put_latest(self.runs[name], run)
+    def add(self, listed: Iterator[tuple[str, RunRow]]) -> None:
+        for name, row in listed:
+            if row.enqueued:  # a run that was never enqueued has no place in that order that could be checked
+                self.newest_first &= self.last_enqueued is None or row.enqueued <= self.last_enqueued
+                self.last_enqueued = row.enqueued
+            if name in self.rows:
+                _put_latest(self.rows[name], row.number, row)
 
     def packed(self) -> dict[str, PackedRuns]:
-        return {name: PackedRuns.of(by_id.values()) for name, by_id in self.runs.items()}
+        return {name: PackedRuns.of_rows(rows.values()) for name, rows in self.rows.items()}
 
 
 def _full_listing(reader: _Reader, instances: Mapping[str, Instance]) -> Listing:
     """All runs of a project in one listing, or instance by instance where the project denies the wildcard."""
-    runs = _FullListing({name: {} for name in instances})
+    listing = _FullListing({name: {} for name in instances})
     if not instances:
         return Listing({}, reader.now)
     pages = reader.source.backup_runs(reader.project, ALL_INSTANCES)
@@ -209,28 +229,28 @@ def _full_listing(reader: _Reader, instances: Mapping[str, Instance]) -> Listing
         if not error.denied:
             raise
         return _listing_by_instance(reader, instances)
-    runs.add(reader.runs(first.items))
+    listing.add(reader.rows(first.items))
     for page in pages:
-        runs.add(reader.runs(page.items))
-    return Listing(runs.packed(), reader.now, runs.newest_first)
+        listing.add(reader.rows(page.items))
+    return Listing(listing.packed(), reader.now, listing.newest_first)
 
 
 def _listing_by_instance(reader: _Reader, instances: Mapping[str, Instance]) -> Listing:
     """All runs, one listing per instance. A single instance may be denied, say because it has been deleted since."""
-    runs = _FullListing({name: {} for name in instances})
+    listing = _FullListing({name: {} for name in instances})
     denied: set[str] = set()
     answered = False
     for name in (name for name, instance in instances.items() if instance.can_have_backups):
         try:
             for page in reader.source.backup_runs(reader.project, name):
-                runs.add(reader.runs(page.items))
+                listing.add(reader.rows(page.items))
             answered = True
         except SourceError as error:
             if not error.denied or (error.result is PollResult.FORBIDDEN and not answered):
                 raise
             reader.report_unreadable("instance", f"{name}: {error}")
             denied.add(name)
-    return Listing(runs.packed(), reader.now, newest_first=False, denied=frozenset(denied))
+    return Listing(listing.packed(), reader.now, newest_first=False, denied=frozenset(denied))
 
 
 @dataclass(slots=True)
@@ -264,7 +284,7 @@ def _newest_changes(reader: _Reader, known: Mapping[str, PackedRuns]) -> dict[st
     for number, page in enumerate(reader.source.backup_runs(reader.project, ALL_INSTANCES, newest=True), 1):
         listed = [(name, run) for name, run in reader.runs(page.items) if name in known]
         for name, run in listed:
-            _put_latest(changes.setdefault(name, _Changes()).runs, run)
+            _put_latest(changes.setdefault(name, _Changes()).runs, run.id, run)
         if listed and all(known[name].with_id(run.id) == changes[name].runs[run.id] for name, run in listed):
             return changes  # newest first: what follows is older than what is known already
         if number >= MAX_NEWEST_PAGES:
@@ -305,8 +325,8 @@ def _merge(known: PackedRuns, changes: _Changes) -> PackedRuns:
     return PackedRuns.of({**remaining, **changes.runs}.values())
 
 
-def _put_latest(by_id: RunsById, run: BackupRun) -> None:
+def _put_latest(by_id: dict[K, R], run_id: K, run: R) -> None:
     """Add a run. A run can be listed twice, when pages shift or a window is retried: the later version counts."""
-    known = by_id.get(run.id)
+    known = by_id.get(run_id)
     if known is None or run.order >= known.order:
-        by_id[run.id] = run
+        by_id[run_id] = run

@@ -4,11 +4,14 @@ An unreadable field is unknown and the rest of the item is used, so that one odd
 An item is only rejected if its instance or its time is missing.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
+
+import msgspec
 
 from exporter.facts.model import (
     ActivationPolicy,
@@ -30,8 +33,10 @@ from exporter.facts.model import (
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # earlier timestamps are not plausible
 MAX_CODE_LENGTH = 100
 MAX_MESSAGE_LENGTH = 500
+MAX_INT64 = 2**63 - 1
 _INT64_DIGITS = 19
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)").fullmatch
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+_JSON = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) < 30 else digits)
 _HH_MM = re.compile(r"([01]\d|2[0-3]):([0-5]\d)").fullmatch
 
 T = TypeVar("T")
@@ -78,40 +83,35 @@ class _Fields:
         value = self._item.get(name)
         if value is None:
             return None
-        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _INT64_DIGITS:
-            value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        if isinstance(value, str):
+            value = int64(value)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_INT64:
             return value
         self._note(name)
         return None
 
     def timestamp(self, name: str) -> datetime | None:
-        """RFC 3339; digits below the microsecond are dropped."""
+        """RFC 3339, rounded to the microsecond."""
         value = self._item.get(name)
         if value is None:
             return None
-        if isinstance(value, str) and _RFC3339(value):
-            try:
-                timestamp = datetime.fromisoformat(value.upper())
-                if timestamp.tzinfo is not UTC:
-                    timestamp = timestamp.astimezone(UTC)
-            except (ValueError, OverflowError):
-                self._note(name)
-                return None
-            if EARLIEST <= timestamp <= self._latest:
-                return timestamp
+        try:
+            timestamp = msgspec.convert(value, Timestamp).astimezone(UTC)
+        except (ValueError, OverflowError):
+            timestamp = None
+        if timestamp is not None and EARLIEST <= timestamp <= self._latest:
+            return timestamp
         self._note(name)
         return None
 
     def time_of_day(self, name: str) -> timedelta | None:
-        """`HH:MM`, as the time after midnight."""
         value = self.text(name)
         if value is None:
             return None
-        if match := _HH_MM(value):
-            return timedelta(hours=int(match[1]), minutes=int(match[2]))
-        self._note(name)
-        return None
+        time = time_of_day(value)
+        if time is None:
+            self._note(name)
+        return time
 
     def child(self, name: str) -> "_Fields":
         value = self._item.get(name)
@@ -132,6 +132,17 @@ class _Fields:
 
     def _note(self, name: str) -> None:
         self.unreadable.append(self._path + name)
+
+
+def json_value(text: bytes) -> object:
+    """The value of a JSON text, with very long numbers as text. Raises UnreadableItemError.
+
+    Python refuses to read integers of thousands of digits; as text, they are rejected by the parser of their field.
+    """
+    try:
+        return _JSON.decode(text.decode(errors="surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableItemError(f"not JSON: {error}") from error
 
 
 def backup_run(item: object, *, latest: datetime) -> Parsed[tuple[str, BackupRun]]:
@@ -173,7 +184,7 @@ def backup_run(item: object, *, latest: datetime) -> Parsed[tuple[str, BackupRun
     for field, value in (("type", backup_type), ("status", status)):
         if value is type(value).UNKNOWN and fields.text(field) is None:
             fields.unreadable.append(field)
-    return fields.parsed((name.rpartition(":")[2], run))
+    return fields.parsed((instance_name(name), run))
 
 
 def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance]:
@@ -201,24 +212,55 @@ def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance
 
 
 def _backup_settings(fields: _Fields, version: str | None) -> BackupSettings:
-    days = fields.integer("transactionLogRetentionDays")
-    pitr = "binaryLogEnabled" if (version or "").startswith("MYSQL") else "pointInTimeRecoveryEnabled"
+    pitr = "binaryLogEnabled" if is_mysql(version) else "pointInTimeRecoveryEnabled"
     return BackupSettings(
         enabled=fields.boolean("enabled"),
         window_start=fields.time_of_day("startTime"),
         location=fields.text("location"),
         tier=fields.enum("backupTier", BackupTier),
         pitr_enabled=fields.boolean(pitr),
-        transaction_log_retention=timedelta(days=days) if days is not None and days < 10_000 else None,
+        transaction_log_retention=log_retention(fields.integer("transactionLogRetentionDays")),
         retained_backups=fields.child("backupRetentionSettings").integer("retainedBackups"),
     )
 
 
+def int64(text: str) -> int | None:
+    """The API's form of an int64, from 0; None for any other text."""
+    if text.isascii() and text.isdigit() and len(text) <= _INT64_DIGITS:
+        number = int(text)
+        if number <= MAX_INT64:
+            return number
+    return None
+
+
+def time_of_day(text: str) -> timedelta | None:
+    """`HH:MM`, as the time after midnight; None for any other text."""
+    match = _HH_MM(text)
+    return timedelta(hours=int(match[1]), minutes=int(match[2])) if match else None
+
+
+def instance_name(text: str) -> str:
+    """The name of an instance without its project, which precedes it in v1beta3."""
+    return text.rpartition(":")[2]
+
+
+def is_mysql(database_version: str | None) -> bool:
+    """Whether point-in-time recovery depends on the binary log."""
+    return (database_version or "").startswith("MYSQL")
+
+
+def log_retention(days: int | None) -> timedelta | None:
+    """The retention of transaction logs; None if it is unknown or not plausible."""
+    return timedelta(days=days) if days is not None and days < 10_000 else None
+
+
+def run_error(code: str | None, message: str | None) -> RunError:
+    """An error with texts of limited length."""
+    return RunError((code or "")[:MAX_CODE_LENGTH], (message or "")[:MAX_MESSAGE_LENGTH])
+
+
 def _error(fields: _Fields) -> RunError:
-    return RunError(
-        code=(fields.text("code") or "")[:MAX_CODE_LENGTH],
-        message=(fields.text("message") or "")[:MAX_MESSAGE_LENGTH],
-    )
+    return run_error(fields.text("code"), fields.text("message"))
 
 
 def _fields(item: object, latest: datetime) -> _Fields:

@@ -1,4 +1,4 @@
-"""Interface of a data source: pages of raw items, and the error that it raises."""
+"""Interface of a data source: pages of items in JSON, and the error that it raises."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing: items as the API returned them, and the regions it reported as unreachable."""
+    """One page of a listing: items as the API returned them, in JSON, and the regions it reported as unreachable."""
 
-    items: list[object]
+    items: list[bytes]
     unreachable_regions: tuple[str, ...] = ()
 
 
@@ -44,8 +44,8 @@ class Source(Protocol):
     def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
         """All backup runs of an instance, or of all for ALL_INSTANCES; with `newest`, in short pages."""
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
-        """One backup run; None where it does not exist."""
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
+        """One backup run, in JSON; None where it does not exist."""
 
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""

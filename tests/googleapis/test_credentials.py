@@ -23,14 +23,14 @@ def test_unusable_key_file_is_reported_with_reason(tmp_path: Path, content: str 
     with pytest.raises(
         CredentialsError, match=r"key\.json cannot be used.*check cloudsql\.credentials\.file"
     ) as raised:
-        GoogleApis(settings, TIMEOUT, retrying(), ignore)
+        GoogleApis(settings, TIMEOUT, 8, retrying(), ignore)
     assert message in str(raised.value)
 
 
 def test_missing_default_credentials_are_reported_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(CredentialsError, match="gcloud auth application-default login"):
-        GoogleApis(CloudSql(), TIMEOUT, retrying(), ignore)
+        GoogleApis(CloudSql(), TIMEOUT, 8, retrying(), ignore)
 
 
 def test_key_file_signs_requests_with_one_token(tmp_path: Path) -> None:

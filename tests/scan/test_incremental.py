@@ -213,7 +213,7 @@ def test_poll_without_changes_makes_two_requests_per_project() -> None:
 class SingleRunDeniedSource(WorldSource):
     """A source that denies single runs; the permission for them is optional."""
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         raise SourceError(PollResult.FORBIDDEN, f"{project} {instance} {run_id}", denied=True)
 
 

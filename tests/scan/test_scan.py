@@ -11,7 +11,7 @@ from exporter.facts.record import ProjectScan
 from exporter.metrics.code_labels import CodeLabels
 from exporter.scan.incremental import scan
 from exporter.scan.source import Page
-from tests.support.builders import NOW, scan_options
+from tests.support.builders import NOW, encoded, scan_options
 from tests.support.strategies import RUN_ITEM, json_values, plausible
 
 INSTANCE: dict[str, Any] = {"name": "pg-1", "state": "RUNNABLE"}
@@ -26,13 +26,13 @@ class FixedSource:
 
     def instances(self, project: str) -> Iterator[Page]:
         assert project
-        yield Page(self._instances)
+        yield Page([encoded(item) for item in self._instances])
 
     def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
         assert (project, instance, newest) == ("p", "-", False)
-        yield from (Page(items) for items in self._run_pages)
+        yield from (Page([encoded(item) for item in items]) for items in self._run_pages)
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         raise AssertionError((project, instance, run_id))
 
     def projects(self, query: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Builders of facts, simulated worlds and configurations, with defaults for everything a test does not vary."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -96,6 +97,11 @@ def verdict_on(
 NEWEST_PAGE_SIZE = 5  # short, so that worlds of few runs need more than one page
 
 
+def encoded(item: object) -> bytes:
+    """An item in JSON."""
+    return json.dumps(item).encode()
+
+
 class WorldSource:
     """A Source that reads a simulated world without a network."""
 
@@ -113,10 +119,10 @@ class WorldSource:
             f"/v1/projects/{project}/instances/{instance}/backupRuns", NEWEST_PAGE_SIZE if newest else 1000
         )
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         """As the API returns it."""
         response = self._request(f"/v1/projects/{project}/instances/{instance}/backupRuns/{run_id}", {})
-        return None if response.status == 404 else response.body
+        return None if response.status == 404 else encoded(response.body)
 
     def projects(self, query: str) -> Iterator[str]:
         """Every project of the world."""
@@ -129,7 +135,7 @@ class WorldSource:
             body = self._request(path, query).body
             items = body.get("items", [])
             assert isinstance(items, list)
-            yield Page(items)
+            yield Page([encoded(item) for item in items])
             if "nextPageToken" not in body:
                 return
             query["pageToken"] = str(body["nextPageToken"])
