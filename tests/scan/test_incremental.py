@@ -141,7 +141,7 @@ def test_recreated_instance_continues_its_counters(museum: World) -> None:
     advance(museum, HOUR)
     museum.projects = projects
     again = scan_museum(source, without)
-    assert (list(without.records), len(without.removed)) == (["healthy"], 27)
+    assert (list(without.records), len(without.removed)) == (["healthy"], len(SCENARIOS) - 1)
     assert again.removed == {}
     assert again.records["failing"].counters.outcomes == first.records["failing"].counters.outcomes
 

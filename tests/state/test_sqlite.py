@@ -13,6 +13,7 @@ from exporter.facts.counters import EXPIRE_AFTER
 from exporter.facts.record import ProjectScan
 from exporter.scan.incremental import scan
 from exporter.simulator import WORLDS, SimulatedClock, World
+from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.state.sqlite import FILE, SqliteLedger, StateInUseError, open_ledger
 from tests.support.builders import DAY, NOW, SECOND, WorldSource, scan_options, world
@@ -86,7 +87,11 @@ def test_counters_of_removed_instances_are_stored_for_a_week(folder: Path, museu
         ledger.save("museum", first)
         second = scan_museum(museum, first)
         ledger.save("museum", second)
-        assert (second.records, len(second.removed), row_count(folder, "record")) == ({}, 28, 28)
+        assert (second.records, len(second.removed), row_count(folder, "record")) == (
+            {},
+            len(SCENARIOS),
+            len(SCENARIOS),
+        )
     with closing(open_ledger(folder)) as ledger:
         assert ledger.scans() == {"museum": second}
         advance(museum, EXPIRE_AFTER + SECOND)
@@ -202,7 +207,7 @@ def test_write_failure_is_logged_once_and_caught_up_later(
             assert not ledger.persistent
         ledger.save("museum", scan_museum(museum, second))
         assert ledger.persistent
-        assert row_count(folder, "record") == 28
+        assert row_count(folder, "record") == len(SCENARIOS)
     messages = [record.getMessage() for record in caplog.records]
     assert [message.split(":")[0] for message in messages if "state" in message] == [
         "cannot write state",
