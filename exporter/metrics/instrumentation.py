@@ -6,7 +6,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter.metrics import catalogue
-from exporter.metrics.exposition.formats import encode_families
+from exporter.metrics.exposition.lines import render_families
 from exporter.metrics.metric import DirectMetric
 
 
@@ -47,8 +47,8 @@ class Instrumentation:
         self._unreadable.labels(kind).inc()
 
     def exposition(self, content_type: str) -> bytes:
-        """The exposition of these metrics, by the client library."""
-        return encode_families(content_type, self.registry.collect())
+        """The exposition of these metrics."""
+        return render_families(content_type, self.registry.collect())
 
     def _counter(self, metric: DirectMetric) -> Counter:
         return Counter(metric.name, metric.help, metric.labels, registry=self.registry)

@@ -26,8 +26,18 @@ class WebServer:
     def __init__(self, app: ASGIApp, addresses: Sequence[str]) -> None:
         """Listen on every address, `HOST:PORT`; without a host, on all interfaces. Raises ListenError."""
         self._sockets = [_listening(address) for address in addresses]
+        for listener in self._sockets:  # accepted connections inherit this; asyncio sets it on some sockets only
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(
-            app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=1
+            app,
+            loop="uvloop",
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="web", daemon=True)
