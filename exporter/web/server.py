@@ -8,16 +8,41 @@ from collections.abc import Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from exporter.errors import UserError
 
 log = logging.getLogger(__name__)
 
 GRACE_PERIOD = 0.8  # seconds for responses in progress at the end
+MAX_HEADER_SIZE = 1 << 16  # bytes
 
 
 class ListenError(UserError):
     """Cannot listen on an address; says why and what to do."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """HTTP by httptools, with a limit on the size of request headers, which httptools does not have."""
+
+    _header_size = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes; close the connection if the headers are too large."""
+        self._header_size += len(data)
+        super().data_received(data)
+        if self._header_size > MAX_HEADER_SIZE and not self.transport.is_closing():
+            self.send_400_response("Request headers are too large.")
+
+    def on_headers_complete(self) -> None:
+        """Start the response."""
+        self._header_size = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the request's body."""
+        self._header_size = 0
+        super().on_body(body)
 
 
 class WebServer:
@@ -31,7 +56,7 @@ class WebServer:
         config = uvicorn.Config(
             app,
             loop="uvloop",
-            http="httptools",
+            http=HttpProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,

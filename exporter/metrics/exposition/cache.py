@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial, reduce
+from functools import partial
 from itertools import chain
 from operator import is_
 from typing import Any, NamedTuple
@@ -216,11 +216,10 @@ def _static_part(
     length = sum(map(len, plain))
     if not gzip:
         return StaticPart(plain, length, 0)
-    return StaticPart(
-        tuple(part.deflated for part in parts),
-        length,
-        reduce(lambda crc, chunk: zlib.crc32(chunk, crc), _joined(plain), 0),
-    )
+    crc = 0
+    for chunk in _joined(plain):
+        crc = zlib.crc32(chunk, crc)
+    return StaticPart(tuple(_joined(part.deflated for part in parts)), length, crc)
 
 
 def _dynamic_lines(sections: Iterable[tuple[SectionCache, RenderedSection]]) -> tuple[DynamicLines, ...]:

@@ -79,10 +79,11 @@ def escaped(value: str) -> str:
 def render_ages(ages: Iterable[Age], now: datetime) -> bytes:
     """The lines of ages at a time."""
     then = microseconds(now)
-    seconds = ((start, (then - since) / 1_000_000) for start, since in ages)
-    return "".join(
-        [f"{start} {age if age < _EXPONENT_FROM else floatToGoString(age)}\n" for start, age in seconds]
-    ).encode()
+    lines = [
+        f"{start} {age if (age := (then - since) / 1_000_000) < _EXPONENT_FROM else floatToGoString(age)}\n"
+        for start, since in ages
+    ]
+    return "".join(lines).encode()
 
 
 def render_families(content_type: str, families: Iterable[Family]) -> bytes:
