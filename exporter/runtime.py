@@ -162,6 +162,12 @@ class Exporter:
             self._render()
         return self._exposition.body(content_type, gzip=gzip)
 
+    def quick_exposition(self, content_type: str, *, gzip: bool = False) -> Body | None:
+        """Return the same within a few milliseconds, or None if it takes longer."""
+        if self._rendered_snapshot is not self.snapshot:
+            return None
+        return self._exposition.quick_body(content_type, gzip=gzip)
+
     def _render(self) -> None:
         snapshot = self.snapshot
         self._exposition.render()

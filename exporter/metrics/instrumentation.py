@@ -6,7 +6,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from exporter.metrics import catalogue
-from exporter.metrics.exposition.formats import encode_families
+from exporter.metrics.exposition.lines import render_families
 from exporter.metrics.metric import DirectMetric
 
 
@@ -17,6 +17,7 @@ class Instrumentation:
         """Without `process`, metrics about the process itself are left out, as for a short-lived command."""
         disable_created_metrics()
         self.registry = CollectorRegistry()
+        self._rendered: dict[str, bytes] = {}  # by content type; replaced on every change
         self._requests = self._counter(catalogue.API_REQUESTS)
         self._retries = self._counter(catalogue.API_RETRIES)
         self._unreadable = self._counter(catalogue.UNREADABLE_ITEMS)
@@ -28,27 +29,33 @@ class Instrumentation:
             self._unreadable.labels(kind)
         for method in catalogue.API_METHODS:
             self._retries.labels(method)
+        self._process_registry = CollectorRegistry()
         if process:
-            ProcessCollector(registry=self.registry)
-            PlatformCollector(registry=self.registry)
-            GCCollector(registry=self.registry)
+            for collector in (ProcessCollector, PlatformCollector, GCCollector):
+                collector(registry=self._process_registry)
 
     def request(self, method: str, code: str, seconds: float) -> None:
         """Count one request to the API."""
         self._requests.labels(method, code).inc()
         self._durations.labels(method).observe(seconds)
+        self._rendered = {}
 
     def retry(self, method: str) -> None:
         """Count one retried request."""
         self._retries.labels(method).inc()
+        self._rendered = {}
 
     def unreadable(self, kind: str) -> None:
         """Count one item that is not fully readable."""
         self._unreadable.labels(kind).inc()
+        self._rendered = {}
 
     def exposition(self, content_type: str) -> bytes:
-        """The exposition of these metrics, by the client library."""
-        return encode_families(content_type, self.registry.collect())
+        """The exposition of these metrics."""
+        rendered = self._rendered  # a change during rendering replaces it, so no outdated result is stored
+        if content_type not in rendered:
+            rendered[content_type] = render_families(content_type, self.registry.collect())
+        return rendered[content_type] + render_families(content_type, self._process_registry.collect())
 
     def _counter(self, metric: DirectMetric) -> Counter:
         return Counter(metric.name, metric.help, metric.labels, registry=self.registry)

@@ -13,10 +13,9 @@ from starlette.routing import Route
 
 from exporter.config import ConfigError, format_duration
 from exporter.googleapis import CredentialsError
-from exporter.metrics.exposition import accepts_gzip, exposition_type
 from exporter.runtime import Exporter
 from exporter.verdict import summary
-from exporter.web.scrape import ScrapeResponse
+from exporter.web.scrape import ScrapeEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +29,6 @@ def application(exporter: Exporter, *, lifecycle: bool = False) -> Starlette:
     """The application of a running exporter. `lifecycle` enables `/-/reload`."""
     templates = Environment(loader=PackageLoader("exporter.web"), autoescape=True, undefined=StrictUndefined)
     page = templates.get_template("status.html.jinja")
-
-    def metrics(request: Request) -> Response:
-        media_type = exposition_type(request.headers.get("accept", ""))
-        gzip = accepts_gzip(request.headers.get("accept-encoding", ""))
-        return ScrapeResponse(exporter.exposition(media_type, gzip=gzip), media_type, gzip=gzip)
 
     def status_page(_request: Request) -> Response:
         evaluation = exporter.evaluate()
@@ -67,8 +61,8 @@ def application(exporter: Exporter, *, lifecycle: bool = False) -> Starlette:
 
     compressed = [Middleware(GZipMiddleware, minimum_size=1000, compresslevel=2)]
     routes = [
+        Route("/metrics", ScrapeEndpoint(exporter), methods=["GET"]),  # the exposition compresses itself
         Route("/", status_page, middleware=compressed),
-        Route("/metrics", metrics),  # the exposition compresses itself
         Route("/api/v1/status", status_json, middleware=compressed),
         Route("/-/healthy", healthy),
         Route("/-/ready", ready),

@@ -8,16 +8,41 @@ from collections.abc import Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from exporter.errors import UserError
 
 log = logging.getLogger(__name__)
 
 GRACE_PERIOD = 0.8  # seconds for responses in progress at the end
+MAX_HEADER_SIZE = 1 << 16  # bytes
 
 
 class ListenError(UserError):
     """Cannot listen on an address; says why and what to do."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """HTTP by httptools, with a limit on the size of request headers, which httptools does not have."""
+
+    _header_size = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes; close the connection if the headers are too large."""
+        self._header_size += len(data)
+        super().data_received(data)
+        if self._header_size > MAX_HEADER_SIZE and not self.transport.is_closing():
+            self.send_400_response("Request headers are too large.")
+
+    def on_headers_complete(self) -> None:
+        """Start the response."""
+        self._header_size = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the request's body."""
+        self._header_size = 0
+        super().on_body(body)
 
 
 class WebServer:
@@ -26,8 +51,18 @@ class WebServer:
     def __init__(self, app: ASGIApp, addresses: Sequence[str]) -> None:
         """Listen on every address, `HOST:PORT`; without a host, on all interfaces. Raises ListenError."""
         self._sockets = [_listening(address) for address in addresses]
+        for listener in self._sockets:  # accepted connections inherit this; asyncio sets it on some sockets only
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = uvicorn.Config(
-            app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=1
+            app,
+            loop="uvloop",
+            http=HttpProtocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=(self._sockets,), name="web", daemon=True)

@@ -27,7 +27,7 @@ class LockCheckingSource(WorldSource):
     def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
         yield from self._unlocked_pages(super().backup_runs(project, instance, newest=newest))
 
-    def backup_run(self, project: str, instance: str, run_id: str) -> object | None:
+    def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         self._assert_unlocked()
         return super().backup_run(project, instance, run_id)
 

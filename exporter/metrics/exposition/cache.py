@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property, partial
+from functools import partial
 from itertools import chain
 from operator import is_
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from exporter.metrics.exposition.singleflight import SingleFlight
 from exporter.verdict.evaluate import Evaluation
 
 BLOCK_SIZE = 64  # subjects, on average
+MAX_QUICK_AGES = 5000  # rendering and compressing so many takes about 3 ms
 CHUNK_SIZE = 1 << 20  # bytes
 COMPRESSION_LEVEL = 1  # a higher one takes longer and gains little: the lines of a family are alike
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x04\xff"
@@ -54,23 +55,23 @@ class Body:
 
     def chunks(self) -> Iterator[bytes]:
         """The parts joined into chunks of about 1 MiB."""
-        yield from _joined(self.parts)
+        return _joined(self.parts)
 
 
-@dataclass(frozen=True)
-class StaticPart:
-    """The part of an exposition in one format that changes with the facts only."""
+class StaticPart(NamedTuple):
+    """The part of a body that changes with the facts only."""
 
-    parts: tuple[CompressedBytes, ...]
-    length: int
+    parts: tuple[bytes, ...]
+    plain_length: int
+    plain_crc: int  # CRC-32 of the plain bytes; 0 if the body is not compressed
 
-    @cached_property
-    def crc(self) -> int:
-        """CRC-32 of the plain bytes, which only compressed scrapes need."""
-        crc = 0
-        for chunk in _joined(part.plain for part in self.parts):
-            crc = zlib.crc32(chunk, crc)
-        return crc
+
+class DynamicLines(NamedTuple):
+    """The lines of one metric that are not in the static part."""
+
+    writer: Writer
+    lines: bytes
+    ages: tuple[Age, ...]
 
 
 class RenderedSection(NamedTuple):
@@ -119,7 +120,8 @@ class Generation(NamedTuple):
 
     evaluation: Evaluation
     sections: tuple[tuple[SectionCache, RenderedSection], ...]
-    static: Callable[[str], StaticPart]  # by content type; joined when first needed
+    static: dict[tuple[str, bool], StaticPart]  # by content type and compression; joined when first needed
+    dynamic: tuple[DynamicLines, ...]
 
 
 class Exposition:
@@ -152,6 +154,17 @@ class Exposition:
         """The exposition as of now, by the facts that were last rendered."""
         return self._bodies[content_type, gzip].get()
 
+    def quick_body(self, content_type: str, *, gzip: bool) -> Body | None:
+        """Return the same within a few milliseconds, or None if it takes longer."""
+        now = self._clock()
+        generation = self._generation
+        if not generation or sum(len(metric.ages) for metric in generation.dynamic) > MAX_QUICK_AGES:
+            return None
+        static = generation.static.get((content_type, gzip))
+        if not static or not generation.evaluation.is_current(now):
+            return None
+        return self._assemble(static, generation.dynamic, content_type, now, gzip=gzip)
+
     def _render(self) -> Generation:
         before = self._generation
         evaluation = self._evaluate(before.evaluation if before else None)
@@ -163,8 +176,8 @@ class Exposition:
         after = tuple((section, section.render(evaluation, known)) for section, known in rendered)
         pairs = zip(after, rendered, strict=True)
         changed = any(section.cached and new.blocks is not old.blocks for (section, new), (_, old) in pairs)
-        static = before.static if before and not changed else cache(partial(_static_part, after))
-        self._generation = Generation(evaluation, after, static)
+        static = before.static if before and not changed else {}
+        self._generation = Generation(evaluation, after, static, _dynamic_lines(after))
         return self._generation
 
     def _body(self, content_type: str, *, gzip: bool) -> Body:
@@ -172,38 +185,53 @@ class Exposition:
         generation = self._generation
         if generation is None or not generation.evaluation.is_current(now):
             generation = self._rendering.get()
-        static = generation.static(content_type)
-        dynamic = _dynamic_part(generation, content_type, now) + self._direct_metrics(content_type) + END[content_type]
-        length = static.length + len(dynamic)
+        static = generation.static.get((content_type, gzip))
+        if static is None:
+            static = generation.static[content_type, gzip] = _static_part(generation.sections, content_type, gzip=gzip)
+        return self._assemble(static, generation.dynamic, content_type, now, gzip=gzip)
+
+    def _assemble(
+        self, static: StaticPart, dynamic: Iterable[DynamicLines], content_type: str, now: datetime, *, gzip: bool
+    ) -> Body:
+        rendered = [b"".join((m.writer.header(content_type), m.lines, render_ages(m.ages, now))) for m in dynamic]
+        plain = b"".join((*rendered, self._direct_metrics(content_type), END[content_type]))
+        length = static.plain_length + len(plain)
         if not gzip:
-            return Body((*(part.plain for part in static.parts), dynamic), length)
-        trailer = struct.pack("<LL", zlib.crc32(dynamic, static.crc), length & 0xFFFFFFFF)
-        deflated = (*(part.deflated for part in static.parts), _compressed(dynamic).deflated)
-        parts = (_GZIP_HEADER, *deflated, _GZIP_LAST_BLOCK, trailer)
+            return Body((*static.parts, plain), length)
+        trailer = struct.pack("<LL", zlib.crc32(plain, static.plain_crc), length & 0xFFFFFFFF)
+        parts = (_GZIP_HEADER, *static.parts, _compressed(plain).deflated, _GZIP_LAST_BLOCK, trailer)
         return Body(parts, sum(map(len, parts)))
 
 
-def _static_part(sections: Sequence[tuple[SectionCache, RenderedSection]], content_type: str) -> StaticPart:
+def _static_part(
+    sections: Sequence[tuple[SectionCache, RenderedSection]], content_type: str, *, gzip: bool
+) -> StaticPart:
     parts: list[CompressedBytes] = []
     for section, rendered in sections:
         for number, writer in enumerate(section.writers if section.cached else ()):
             lines = [block.rendered[number] for block in rendered.blocks if block.rendered[number].plain]
             if lines:
                 parts += [_compressed(writer.header(content_type)), *lines]
-    return StaticPart(tuple(parts), sum(len(part.plain) for part in parts))
+    plain = tuple(part.plain for part in parts)
+    length = sum(map(len, plain))
+    if not gzip:
+        return StaticPart(plain, length, 0)
+    crc = 0
+    for chunk in _joined(plain):
+        crc = zlib.crc32(chunk, crc)
+    return StaticPart(tuple(_joined(part.deflated for part in parts)), length, crc)
 
 
-def _dynamic_part(generation: Generation, content_type: str, now: datetime) -> bytes:
-    """The sections that change on every poll, and the ages."""
-    parts: list[bytes] = []
-    for section, rendered in generation.sections:
+def _dynamic_lines(sections: Iterable[tuple[SectionCache, RenderedSection]]) -> tuple[DynamicLines, ...]:
+    """The sections that change on every poll, and the ages; metrics without either are left out."""
+    metrics: list[DynamicLines] = []
+    for section, rendered in sections:
         for number, writer in enumerate(section.writers):
-            lines = [] if section.cached else [block.rendered[number].plain for block in rendered.blocks]
-            ages = chain.from_iterable(block.ages[number] for block in rendered.blocks)
-            text = b"".join(lines) + render_ages(ages, now).encode()
-            if text:
-                parts += [writer.header(content_type), text]
-    return b"".join(parts)
+            lines = b"" if section.cached else b"".join(block.rendered[number].plain for block in rendered.blocks)
+            ages = tuple(chain.from_iterable(block.ages[number] for block in rendered.blocks))
+            if lines or ages:
+                metrics.append(DynamicLines(writer, lines, ages))
+    return tuple(metrics)
 
 
 def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
@@ -219,7 +247,8 @@ def _joined(parts: Iterable[bytes]) -> Iterator[bytes]:
         if size >= CHUNK_SIZE:
             yield b"".join(chunk)
             chunk, size = [], 0
-    yield b"".join(chunk)
+    if size:
+        yield b"".join(chunk)
 
 
 def _compressed(plain: bytes) -> CompressedBytes:

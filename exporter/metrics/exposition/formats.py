@@ -1,6 +1,7 @@
 """The two exposition formats, and content negotiation."""
 
 from collections.abc import Iterable
+from functools import cache
 
 from prometheus_client import exposition
 from prometheus_client.metrics_core import Metric as Family
@@ -22,10 +23,11 @@ def accepts_gzip(accept_encoding: str) -> bool:
     return _quality(accept_encoding, "gzip") > 0
 
 
-def encode_families(content_type: str, families: Iterable[Family]) -> bytes:
-    """Families as the client library writes them, without the end of an exposition."""
+@cache
+def family_header(content_type: str, name: str, help_text: str, metric_type: str) -> bytes:
+    """The lines at the beginning of a family, as the client library writes them."""
     write = openmetrics.generate_latest if content_type == OPENMETRICS else exposition.generate_latest
-    return bytes(write(_Collected(families))).removesuffix(END[content_type])
+    return bytes(write(_Collected([Family(name, help_text, metric_type)]))).removesuffix(END[content_type])
 
 
 class _Collected:

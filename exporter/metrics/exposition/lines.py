@@ -13,7 +13,7 @@ from prometheus_client.utils import floatToGoString
 
 from exporter.facts.model import microseconds
 from exporter.metrics.catalogue.section import Section
-from exporter.metrics.exposition.formats import encode_families
+from exporter.metrics.exposition.formats import family_header
 from exporter.metrics.metric import Metric
 
 _EXPONENT_FROM = 1e6  # from here on Go, and so the client library, writes an exponent
@@ -60,7 +60,7 @@ class Writer:
     def header(self, content_type: str) -> bytes:
         """The lines at the beginning of the family."""
         metric = self.metric
-        return encode_families(content_type, [Family(metric.name.removesuffix("_total"), metric.help, metric.type)])
+        return family_header(content_type, metric.name.removesuffix("_total"), metric.help, metric.type)
 
 
 def identity_values(section: Section[Any], subject: object) -> tuple[str, ...]:
@@ -76,8 +76,28 @@ def escaped(value: str) -> str:
     return value
 
 
-def render_ages(ages: Iterable[Age], now: datetime) -> str:
+def render_ages(ages: Iterable[Age], now: datetime) -> bytes:
     """The lines of ages at a time."""
     then = microseconds(now)
-    seconds = ((start, (then - since) / 1_000_000) for start, since in ages)
-    return "".join([f"{start} {age if age < _EXPONENT_FROM else floatToGoString(age)}\n" for start, age in seconds])
+    lines = [
+        f"{start} {age if (age := (then - since) / 1_000_000) < _EXPONENT_FROM else floatToGoString(age)}\n"
+        for start, since in ages
+    ]
+    return "".join(lines).encode()
+
+
+def render_families(content_type: str, families: Iterable[Family]) -> bytes:
+    """Families of the client library, without the end of an exposition."""
+    parts: list[bytes] = []
+    for family in families:
+        parts.append(family_header(content_type, family.name, family.documentation, family.type))
+        for sample in family.samples:
+            start = _sample_start(sample.name, tuple(sample.labels.items()))
+            parts.append(f"{start} {floatToGoString(sample.value)}\n".encode())
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _sample_start(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    pairs = ",".join(f'{label}="{escaped(value)}"' for label, value in sorted(labels))
+    return f"{name}{{{pairs}}}" if pairs else name
