@@ -45,6 +45,19 @@ class RemovedInstance:
 
 
 @dataclass(frozen=True, slots=True)
+class ResponseDigests:
+    """Digests of fully readable responses, by which unchanged ones need not be parsed again. Not saved.
+
+    `instances` is that of the listing of instances, which was parsed to `selected`; `newest_runs` that of the first
+    page of the newest runs, all of which are known.
+    """
+
+    instances: bytes
+    selected: Mapping[str, Instance]
+    newest_runs: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectScan:
     """Result of one successful reading of a project's selected instances.
 
@@ -59,6 +72,7 @@ class ProjectScan:
     unreachable_regions: tuple[str, ...] = ()
     carried_over: Mapping[str, datetime] = field(default_factory=dict)
     removed: Mapping[str, RemovedInstance] = field(default_factory=dict)
+    digests: ResponseDigests | None = field(default=None, compare=False)
 
     def facts_read_at(self, instance_name: str) -> datetime:
         """When the facts about an instance were read."""

@@ -4,16 +4,18 @@ Between full listings only what is new is read, and what did not change stays th
 read never affects another.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from hashlib import blake2b
+from itertools import chain
 from typing import TypeVar
 
 from exporter.facts.counters import EXPIRE_AFTER
 from exporter.facts.model import BackupRun, Instance, PollResult
 from exporter.facts.packed_runs import PackedRuns, RunRow
-from exporter.facts.record import ProjectScan, Record, RemovedInstance
+from exporter.facts.record import ProjectScan, Record, RemovedInstance, ResponseDigests
 from exporter.scan import decode, parse
 from exporter.scan.source import ALL_INSTANCES, UNKNOWN_REGION, Page, Source, SourceError
 
@@ -48,6 +50,16 @@ class Listing:
     full_at: datetime
     newest_first: bool = True
     denied: frozenset[str] = frozenset()
+    newest_digest: bytes | None = None  # of the first page of the newest runs, if it is fully readable
+
+
+@dataclass(frozen=True, slots=True)
+class _InstanceListing:
+    """The selected instances by name, and the unreachable regions; `digest` is None if an item is unreadable."""
+
+    selected: Mapping[str, Instance]
+    regions: frozenset[str]
+    digest: bytes | None
 
 
 def scan(
@@ -61,20 +73,17 @@ def scan(
 ) -> ProjectScan:
     """Read a project, in full if `full`, if there is no previous scan, or if it is due. Raises SourceError."""
     reader = _Reader(source, project, now, options)
-    instances, regions = reader.instances()
+    instances = reader.instances(previous.digests if previous and not full else None)
     listing = None
-    if previous and not full and not _full_listing_is_due(previous, now, options, instances):
-        listing = _incremental_listing(reader, previous, instances)
-    return _project_scan(previous, instances, regions, listing or _full_listing(reader, instances), now)
+    if previous and not full and not _full_listing_is_due(previous, now, options, instances.selected):
+        listing = _incremental_listing(reader, previous, instances.selected)
+    return _project_scan(previous, instances, listing or _full_listing(reader, instances.selected), now)
 
 
 def _project_scan(
-    previous: ProjectScan | None,
-    instances: Mapping[str, Instance],
-    regions: frozenset[str],
-    listing: Listing,
-    now: datetime,
+    previous: ProjectScan | None, instance_listing: _InstanceListing, listing: Listing, now: datetime
 ) -> ProjectScan:
+    instances, regions, digest = instance_listing.selected, instance_listing.regions, instance_listing.digest
     before = previous.records if previous else {}
     carried_over = _carried_over(previous, instances, regions, listing.denied)
     removed = _removed(previous, instances.keys() | carried_over.keys(), now)
@@ -93,6 +102,7 @@ def _project_scan(
         unreachable_regions=tuple(sorted(regions)),
         carried_over=carried_over,
         removed={name: instance for name, instance in removed.items() if name not in records},
+        digests=ResponseDigests(digest, instances, listing.newest_digest) if digest else None,
     )
 
 
@@ -102,19 +112,25 @@ class _Reader:
     def __init__(self, source: Source, project: str, now: datetime, options: ScanOptions) -> None:
         self.source, self.project, self.now = source, project, now
         self._latest, self._options = now + CLOCK_SKEW, options
-        self.report_unreadable = options.report_unreadable
+        self.fully_readable = True
 
-    def instances(self) -> tuple[dict[str, Instance], frozenset[str]]:
-        """The selected instances by name, and the unreachable regions."""
-        instances: dict[str, Instance] = {}
-        regions: set[str] = set()
-        for page in self.source.instances(self.project):
-            regions.update(page.unreachable_regions)
-            decode_instance = partial(decode.instance, project=self.project, latest=self._latest)
-            for instance in self._readable("instance", page.items, decode_instance, self._parse_instance):
-                if self._options.selects(instance):
-                    instances[instance.id.name] = instance
-        return instances, frozenset(regions)
+    def report_unreadable(self, kind: str, text: str) -> None:
+        """Report an item that is not fully readable."""
+        self.fully_readable = False
+        self._options.report_unreadable(kind, text)
+
+    def instances(self, known: ResponseDigests | None) -> _InstanceListing:
+        """The selected instances; of a response that is `known`, those that it was parsed to before."""
+        pages = list(self.source.instances(self.project))
+        regions = frozenset(region for page in pages for region in page.unreachable_regions)
+        items = [item for page in pages for item in page.items]
+        digest = _digest(items)
+        if known and known.instances == digest:
+            return _InstanceListing(known.selected, regions, digest)
+        decode_instance = partial(decode.instance, project=self.project, latest=self._latest)
+        parsed = self._readable("instance", items, decode_instance, self._parse_instance)
+        selected = {instance.id.name: instance for instance in parsed if self._options.selects(instance)}
+        return _InstanceListing(selected, regions, digest if self.fully_readable else None)
 
     def runs(self, items: list[bytes]) -> Iterator[tuple[str, BackupRun]]:
         """Instance name and run of every readable item."""
@@ -269,20 +285,35 @@ def _incremental_listing(reader: _Reader, previous: ProjectScan, instances: Mapp
     known = {name: previous.records[name].history.runs for name in instances}
     if known and not any(known.values()):
         return None
-    changes = _newest_changes(reader, known)
+    if not known:
+        return Listing({}, previous.full_listing_at)
+    pages = reader.source.backup_runs(reader.project, ALL_INSTANCES, newest=True)
+    first = next(pages, Page([]))
+    digest = _digest(first.items)
+    in_progress = any(previous.records[name].history.in_progress for name in instances)
+    if previous.digests and previous.digests.newest_runs == digest and not in_progress:
+        return Listing(known, previous.full_listing_at, newest_digest=digest)
+    reader.fully_readable = True
+    newest = _selected_runs(reader, first, known)
+    older = (_selected_runs(reader, page, known) for page in pages)
+    changes = _newest_changes(chain([newest], older), known)
     if changes is None or not _refetch_in_progress(reader, previous, instances, changes):
         return None
     runs = known | {name: _merge(known[name], changed) for name, changed in changes.items()}
-    return Listing(runs, previous.full_listing_at)
+    conclusive = newest and reader.fully_readable  # else the next poll must read more pages, or report the items again
+    return Listing(runs, previous.full_listing_at, newest_digest=digest if conclusive else None)
 
 
-def _newest_changes(reader: _Reader, known: Mapping[str, PackedRuns]) -> dict[str, _Changes] | None:
+def _selected_runs(reader: _Reader, page: Page, known: Mapping[str, PackedRuns]) -> list[tuple[str, BackupRun]]:
+    return [(name, run) for name, run in reader.runs(page.items) if name in known]
+
+
+def _newest_changes(
+    pages: Iterable[list[tuple[str, BackupRun]]], known: Mapping[str, PackedRuns]
+) -> dict[str, _Changes] | None:
     """The runs of the newest pages, up to a page without anything new; None after too many pages."""
     changes: dict[str, _Changes] = {}
-    if not known:
-        return changes
-    for number, page in enumerate(reader.source.backup_runs(reader.project, ALL_INSTANCES, newest=True), 1):
-        listed = [(name, run) for name, run in reader.runs(page.items) if name in known]
+    for number, listed in enumerate(pages, 1):
         for name, run in listed:
             _put_latest(changes.setdefault(name, _Changes()).runs, run.id, run)
         if listed and all(known[name].with_id(run.id) == changes[name].runs[run.id] for name, run in listed):
@@ -323,6 +354,10 @@ def _merge(known: PackedRuns, changes: _Changes) -> PackedRuns:
         return known
     remaining = {run.id: run for run in known if run.id not in changes.gone}
     return PackedRuns.of({**remaining, **changes.runs}.values())
+
+
+def _digest(items: list[bytes]) -> bytes:
+    return blake2b(b"\n".join(items), digest_size=16).digest()
 
 
 def _put_latest(by_id: dict[K, R], run_id: K, run: R) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.metrics.exposition import OPENMETRICS, TEXT
 from exporter.metrics.instrumentation import Instrumentation
-from tests.support.expositions import written
+from tests.support.expositions import encode_families
 
 
 @pytest.mark.parametrize("content_type", [TEXT, OPENMETRICS])
@@ -23,7 +23,7 @@ def test_after_every_change_the_bytes_are_those_of_the_client_library(content_ty
     for change in changes:
         change()
         text = instrumentation.exposition(content_type)
-        assert text == written(content_type, instrumentation.registry.collect()).removesuffix(b"# EOF\n")
+        assert text == encode_families(content_type, instrumentation.registry.collect()).removesuffix(b"# EOF\n")
         assert text == instrumentation.exposition(content_type)
         rendered.add(text)
     assert len(rendered) == len(changes)
@@ -37,5 +37,5 @@ def test_process_metrics_are_those_of_the_client_library(content_type: str) -> N
     instrumentation = Instrumentation()
     text = instrumentation.exposition(content_type)
     families = [*instrumentation.registry.collect(), *instrumentation._process_registry.collect()]
-    assert names(text) == names(written(content_type, families).removesuffix(b"# EOF\n"))
+    assert names(text) == names(encode_families(content_type, families).removesuffix(b"# EOF\n"))
     assert b"process_cpu_seconds_total" in text

@@ -108,7 +108,7 @@ def test_scan_parses_under_the_lock(source: LockCheckingSource, lock: threading.
     options = ScanOptions(selects, code_label, lambda _kind, _field: None, 6 * HOUR)
     with lock:
         first = scan(ComputeLockedSource(source, lock), "museum", NOW, options, None)
-        scan(ComputeLockedSource(source, lock), "museum", NOW, options, first)
+        scan(ComputeLockedSource(source, lock), "museum", NOW, options, first, full=True)
     assert len(held) > 2 * len(first.records)
     assert all(held)
 
