@@ -13,7 +13,7 @@ def configure(level: str, log_format: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if log_format == "json" else _Logfmt())
     logging.basicConfig(level="CRITICAL" if level == "off" else level.upper(), handlers=[handler], force=True)
-    for name in ("googleapiclient", "google.auth", "google_auth_httplib2", "asyncio"):
+    for name in ("googleapiclient", "google.auth", "urllib3", "asyncio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is also raised as an error
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.captureWarnings(True)
