@@ -3,6 +3,7 @@
 import http.client
 import io
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import urllib3
 from google.auth.transport import urllib3 as google_urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class _Pool(urllib3.PoolManager):
             "timeout": timeout,
             "maxsize": connections,
             "retries": False,  # googleapis/retry.py retries
-            "ca_certs": certifi.where(),
+            "ssl_context": _ssl_context(),
         }
         super().__init__(**self._options)
         self.pool_classes_by_scheme = _POOL_CLASSES
@@ -76,6 +78,14 @@ class _Pool(urllib3.PoolManager):
         super().clear()
         for proxy in self._proxies.values():
             proxy.clear()
+
+
+def _ssl_context() -> ssl.SSLContext:
+    """Trusts the authorities of certifi, of the system, and of the environment's SSL_CERT_FILE."""
+    context = create_urllib3_context()
+    context.load_default_certs()
+    context.load_verify_locations(certifi.where())
+    return context
 
 
 class _DeadlineMixin:

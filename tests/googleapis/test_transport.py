@@ -1,13 +1,23 @@
 """HTTP transport: a limit for the whole request, and numbers of any length."""
 
 import contextlib
+import ssl
 import threading
 import time
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from urllib3.exceptions import HTTPError
 
 from exporter.facts.model import PollResult
+from exporter.googleapis.transport import Transport
 from exporter.scan import parse
 from exporter.scan.source import ALL_INSTANCES, SourceError
 from tests.googleapis.helpers import FixedResponse, google_source, serve
@@ -55,3 +65,107 @@ def test_very_long_number_affects_only_its_field() -> None:
         (page,) = google_source(url).backup_runs("museum", ALL_INSTANCES)
     (item,) = page.items
     assert parse.json_value(item) == {"id": "9" * 10_000, "instance": "a"}
+
+
+class Greeting(FixedResponse):
+    body = b"hello"
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A self-signed certificate for localhost, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
+    cert_file.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return cert_file, key_file
+
+
+@pytest.fixture
+def serve_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[type[FixedResponse]], str]:
+    """Starts an https server, whose certificate is trusted by SSL_CERT_FILE; returns its URL."""
+    cert_file, key_file = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert_file))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert_file, key_file)
+
+    def start(handler: type[FixedResponse]) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.daemon_threads = True
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return f"https://localhost:{server.server_address[1]}/"
+
+    return start
+
+
+def test_https_response_is_read(serve_tls: Callable[[type[FixedResponse]], str]) -> None:
+    assert Transport(None, 5, 1).get(serve_tls(Greeting), {}).body == b"hello"
+
+
+@pytest.mark.parametrize("handler", [SlowBody, SlowHeaders])
+def test_slow_https_response_is_aborted(
+    serve_tls: Callable[[type[FixedResponse]], str], handler: type[FixedResponse]
+) -> None:
+    url = serve_tls(handler)
+    start = time.monotonic()
+    with pytest.raises(HTTPError):
+        Transport(None, 0.5, 1).get(url, {})
+    assert time.monotonic() - start < 10
+
+
+def test_untrusted_certificate_is_rejected(
+    serve_tls: Callable[[type[FixedResponse]], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve_tls(Greeting)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(HTTPError, match="CERTIFICATE_VERIFY_FAILED"):
+        Transport(None, 5, 1).get(url, {})
+
+
+def test_requests_use_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Direct(FixedResponse):
+        body = b"direct"
+
+    with serve(Greeting) as proxy, serve(Direct) as direct:
+        monkeypatch.setenv("http_proxy", proxy.replace("127.0.0.1", "localhost"))
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        transport = Transport(None, 5, 1)
+        assert transport.get("http://api.invalid/", {}).body == b"hello"
+        assert transport.get(direct, {}).body == b"direct"
+        transport.close()
+
+
+def test_connection_is_reused_until_closed() -> None:
+    ports: list[int] = []
+
+    class Recording(Greeting):
+        protocol_version = "HTTP/1.1"
+
+        def respond(self) -> None:
+            ports.append(self.client_address[1])
+            super().respond()
+
+    with serve(Recording) as url:
+        transport = Transport(None, 5, 1)
+        transport.get(url, {})
+        transport.get(url, {})
+        transport.close()
+        transport.get(url, {})
+        transport.close()
+    assert ports[0] == ports[1] != ports[2]
