@@ -93,8 +93,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, programs.simulator(instances, projects) as api:
             fleet = Fleet(instances, projects, Path(folder), api.url, options)
             full, quiet = _measure_polls(fleet, sections)
-            scrape, scrape_cpu, memory = _measure_serving(fleet, sections)
-            _add_day(sections[-1], quiet, full, scrape_cpu)
+            scrape, memory = _measure_serving(fleet, sections, (quiet, full))
             by_size[instances] = Measurements(scrape, memory, full)
     if len(by_size) > 1:
         sections.append(_growth(by_size))
@@ -137,11 +136,8 @@ def _measure_polls(fleet: Fleet, sections: list[Section]) -> tuple[float, float]
     return full.cpu_seconds, quiet.cpu_seconds
 
 
-def _measure_serving(fleet: Fleet, sections: list[Section]) -> tuple[float, float, int]:
-    """Measure scrapes, memory and a restart.
-
-    Return the medians of the seconds and the CPU seconds of a compressed scrape, and the memory.
-    """
+def _measure_serving(fleet: Fleet, sections: list[Section], polls_cpu: tuple[float, float]) -> tuple[float, int]:
+    """Measure scrapes, memory and a restart; return the median of a compressed scrape, and the memory."""
     section = Section(f"Scrapes: {fleet.title}")
     sections.append(section)
     config = fleet.config("serving")
@@ -164,7 +160,7 @@ def _measure_serving(fleet: Fleet, sections: list[Section]) -> tuple[float, floa
                 median,
                 fleet.target(5),
             )
-        scrape_cpu = _cpu_per_scrape(fleet, exporter)
+        _add_day(section, *polls_cpu, _cpu_per_scrape(fleet, exporter), _cpu_per_idle_second(exporter))
         memory, peak = exporter.memory(), exporter.peak_memory()
     _log("  restarting it from saved state")
     with programs.exporter(config) as restarted:
@@ -187,16 +183,17 @@ def _measure_serving(fleet: Fleet, sections: list[Section]) -> tuple[float, floa
         f"at most {limit:g} s",
         fleet.result(startup <= limit),
     )
-    return medians["gzip"], scrape_cpu, memory
+    return medians["gzip"], memory
 
 
-def _add_day(section: Section, quiet: float, full: float, scrape: float) -> None:
-    """Add the CPU time of a normal day, computed from the CPU seconds of each poll and scrape."""
+def _add_day(section: Section, quiet: float, full: float, scrape: float, idle: float) -> None:
+    """Add the CPU time of a normal day, computed from the CPU seconds of each poll, scrape and idle second."""
     costs = [count * cost for count, cost in zip(DAY.values(), (quiet, full, scrape), strict=True)]
     parts = ", ".join(f"{count:,} {name} {cost:.1f} s" for (name, count), cost in zip(DAY.items(), costs, strict=True))
+    day = 24 * 60 * 60
     section.add_value("CPU of a compressed scrape, keep-alive", seconds(scrape))
-    section.add_value("CPU of a normal day", f"{sum(costs):.1f} s: {parts}")
-    section.add_value("CPU of a normal day, share of one core", f"{sum(costs) / (24 * 60 * 60):.3%}")
+    section.add_value("CPU of a normal day", f"{sum(costs):.1f} s, {sum(costs) / day:.3%} of one core: {parts}")
+    section.add_value("CPU while idle", f"{idle * day:.1f} s per day, {idle:.3%} of one core")
 
 
 def _compare_scrapes(fleet: Fleet, section: Section, exporter_url: str, exposition: Path) -> dict[str, float]:
@@ -254,6 +251,15 @@ def _cpu_per_scrape(fleet: Fleet, exporter: programs.Server) -> float:
         client.scrape()
         readings.append(exporter.cpu_seconds())
     return statistics.median(end - start for start, end in pairwise(readings))
+
+
+def _cpu_per_idle_second(exporter: programs.Server) -> float:
+    """Return the CPU seconds of one second without polls and scrapes: the minimum, because polls continue."""
+    readings = []
+    for _ in range(5):
+        readings.append(exporter.cpu_seconds())
+        time.sleep(1)
+    return min(end - start for start, end in pairwise(readings))
 
 
 def _slowest_during_listing(fleet: Fleet, url: str, *, compressed: bool) -> float:
