@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
+from itertools import pairwise, product
 from pathlib import Path
 
 from rich.console import Console
@@ -16,9 +17,21 @@ from benchmarks import polls, programs, report, scrapes
 from benchmarks.report import Section, seconds
 
 SLOW_PEERS = {"prometheus_client", "node_exporter", "pushgateway"}  # scrapes take seconds: fewer rounds
-MIN_SPEEDUP = {"prometheus_client": 40, "node_exporter": 25, "pushgateway": 10}
-MIN_TARGET_SIZE = 10_000  # instances; smaller fleets have no targets
+MIN_SPEEDUP = {
+    "identity": {"prometheus_client": 40, "node_exporter": 25, "pushgateway": 10},
+    "gzip": {"prometheus_client": 135, "node_exporter": 145, "pushgateway": 47},
+}
+SMALL_TARGET_SIZE = 100  # instances; the size with targets for keep-alive scrapes
+MIN_TARGET_SIZE = 10_000  # instances; the other targets apply from this size on
 MAX_SCRIPT_SIZE = 10_000  # instances; one request for each takes long
+MAX_PROMETHEUS_SIZE = 10_000  # instances; storing more series takes long
+SCRIPTS = (("script-facts", "same facts"), ("script-newest", "newest run only"))
+MAX_CPU_SHARE = {
+    ("script-facts", "quiet poll"): 0.04,
+    ("script-facts", "full listing"): 0.30,
+    ("script-newest", "full listing"): 0.70,
+}
+DAY = {"quiet polls": 24 * 60 // 5, "full listings": 24 // 6, "scrapes": 24 * 60 * 60 // 15}
 KIBIBYTE = 1024
 MEBIBYTE = 1024**2
 
@@ -79,8 +92,9 @@ def main() -> int:
         _log(f"[bold]{instances:,} instances[/], projects: {projects}")
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, programs.simulator(instances, projects) as api:
             fleet = Fleet(instances, projects, Path(folder), api.url, options)
-            full_listing = _measure_polls(fleet, sections)
-            by_size[instances] = Measurements(*_measure_serving(fleet, sections), full_listing)
+            full, quiet = _measure_polls(fleet, sections)
+            scrape, memory = _measure_serving(fleet, sections, (quiet, full))
+            by_size[instances] = Measurements(scrape, memory, full)
     if len(by_size) > 1:
         sections.append(_growth(by_size))
     report.show(sections)
@@ -90,8 +104,11 @@ def main() -> int:
     return 0
 
 
-def _measure_polls(fleet: Fleet, sections: list[Section]) -> float:
-    """Compare polls with a script that sends one request per instance; return the CPU seconds of a full listing."""
+def _measure_polls(fleet: Fleet, sections: list[Section]) -> tuple[float, float]:
+    """Compare polls with a script that sends one request per instance.
+
+    Return the CPU seconds of a full listing and of a quiet poll.
+    """
     section = Section(f"Polls: {fleet.title}")
     sections.append(section)
     _log("  full listing and quiet poll")
@@ -102,27 +119,24 @@ def _measure_polls(fleet: Fleet, sections: list[Section]) -> float:
         "quiet poll (nothing changed)",
         f"{quiet.requests} requests, {quiet.cpu_seconds:.2f} s CPU, {quiet.seconds:.1f} s",
     )
-    if fleet.instances > MAX_SCRIPT_SIZE:
-        return full.cpu_seconds
-    for kind, facts in (("script-facts", "same facts"), ("script-newest", "newest run only")):
+    for kind, facts in SCRIPTS if fleet.instances <= MAX_SCRIPT_SIZE else ():
         _log(f"  one request per instance, {facts}")
         script = polls.measure(kind, fleet.config(kind))["poll"]
         peer = f"one request per instance, {facts}: {script.requests} requests, {script.cpu_seconds:.2f} s CPU"
-        has_cpu_target = kind == "script-facts"
         requests = quiet.requests / script.requests
         section.add_share("requests of a quiet poll", str(quiet.requests), peer, requests, fleet.target(0.02))
-        for name, cost, limit in (("quiet poll", quiet, 0.05), ("full listing", full, 0.25)):
+        for name, cost in (("quiet poll", quiet), ("full listing", full)):
             section.add_share(
                 f"CPU of a {name}",
                 seconds(cost.cpu_seconds),
                 peer,
                 cost.cpu_seconds / script.cpu_seconds,
-                fleet.target(limit if has_cpu_target else None),
+                fleet.target(MAX_CPU_SHARE.get((kind, name))),
             )
-    return full.cpu_seconds
+    return full.cpu_seconds, quiet.cpu_seconds
 
 
-def _measure_serving(fleet: Fleet, sections: list[Section]) -> tuple[float, int]:
+def _measure_serving(fleet: Fleet, sections: list[Section], polls_cpu: tuple[float, float]) -> tuple[float, int]:
     """Measure scrapes, memory and a restart; return the median of a compressed scrape, and the memory."""
     section = Section(f"Scrapes: {fleet.title}")
     sections.append(section)
@@ -144,8 +158,9 @@ def _measure_serving(fleet: Fleet, sections: list[Section]) -> tuple[float, int]
                 f"slowest of {fleet.options.stressed} during full listings, compared with the median, {encoding}",
                 slowest,
                 median,
-                fleet.target(10),
+                fleet.target(5),
             )
+        _add_day(section, *polls_cpu, _cpu_per_scrape(fleet, exporter), _cpu_per_idle_second(exporter))
         memory, peak = exporter.memory(), exporter.peak_memory()
     _log("  restarting it from saved state")
     with programs.exporter(config) as restarted:
@@ -155,50 +170,102 @@ def _measure_serving(fleet: Fleet, sections: list[Section]) -> tuple[float, int]
     section.add_value(
         "memory",
         f"{memory / MEBIBYTE:.0f} MiB, {per_instance:.1f} KiB per instance",
-        "at most 40 KiB per instance",
-        fleet.result(per_instance <= 40),
+        "at most 32 KiB per instance",
+        fleet.result(per_instance <= 32),
     )
     section.add_value(
         "peak memory", f"{peak / MEBIBYTE:.0f} MiB, {peak / fleet.instances / KIBIBYTE:.1f} KiB per instance"
     )
+    limit = 2.5 if fleet.instances <= MIN_TARGET_SIZE else 12
     section.add_value(
-        "time from start to /metrics from saved state", seconds(startup), "under 3 s", fleet.result(startup < 3)
+        "time from start to /metrics from saved state",
+        seconds(startup),
+        f"at most {limit:g} s",
+        fleet.result(startup <= limit),
     )
     return medians["gzip"], memory
 
 
+def _add_day(section: Section, quiet: float, full: float, scrape: float, idle: float) -> None:
+    """Add the CPU time of a normal day, computed from the CPU seconds of each poll, scrape and idle second."""
+    costs = [count * cost for count, cost in zip(DAY.values(), (quiet, full, scrape), strict=True)]
+    parts = ", ".join(f"{count:,} {name} {cost:.1f} s" for (name, count), cost in zip(DAY.items(), costs, strict=True))
+    day = 24 * 60 * 60
+    section.add_value("CPU of a compressed scrape, keep-alive", seconds(scrape))
+    section.add_value("CPU of a normal day", f"{sum(costs):.1f} s, {sum(costs) / day:.3%} of one core: {parts}")
+    section.add_value("CPU while idle", f"{idle * day:.1f} s per day, {idle:.3%} of one core")
+
+
 def _compare_scrapes(fleet: Fleet, section: Section, exporter_url: str, exposition: Path) -> dict[str, float]:
-    """Compare scrapes with the peers; return the exporter's medians by encoding."""
+    """Compare scrapes with the peers; return the exporter's medians over new connections, by encoding."""
     exporter_medians: dict[str, float] = {}
+    rounds, slow = fleet.options.rounds, SLOW_PEERS if fleet.instances >= 1000 else set()
     with ExitStack() as stack:
         _log("  starting the peers with the same exposition")
-        library = scrapes.ClientLibrary(exposition)
         urls = {
             "exporter": exporter_url,
             "nginx": stack.enter_context(programs.nginx(exposition, fleet.folder)),
+            "prometheus_client": stack.enter_context(programs.client_library(exposition)),
             "node_exporter": stack.enter_context(programs.node_exporter(exposition)),
             "pushgateway": stack.enter_context(programs.pushgateway(exposition)),
         }
-        for encoding in ("identity", "gzip"):
-            _log(f"  scraping the exporter and its peers in alternation, {encoding}")
-            compressed = encoding == "gzip"
-            measures = {name: partial(scrapes.scrape, url, compressed=compressed) for name, url in urls.items()}
-            measures["prometheus_client"] = partial(library.render, compressed=compressed)
-            slow = SLOW_PEERS if fleet.instances >= 1000 else set()
-            medians = scrapes.medians(measures, fleet.options.rounds, slow)
-            exporter = exporter_medians[encoding] = medians["exporter"]
-            for peer, at_least in MIN_SPEEDUP.items():
-                section.add_speedup(f"{encoding}, {peer}", exporter, medians[peer], fleet.target(at_least))
-            if encoding == "identity":
-                section.add_slowdown("identity, nginx with the same bytes", exporter, medians["nginx"], fleet.target(3))
-            else:
-                section.add_speedup("gzip, nginx with a compressed file", exporter, medians["nginx"])
+        for keep_alive, encoding in product((False, True), ("identity", "gzip")):
+            name = f"keep-alive, {encoding}" if keep_alive else encoding
+            _log(f"  scraping the exporter and its peers, {name}")
+            clients = {
+                program: scrapes.Client(url, compressed=encoding == "gzip", keep_alive=keep_alive).scrape
+                for program, url in urls.items()
+            }
+            medians = scrapes.medians(clients, rounds, slow, alternate=not keep_alive)
+            _add_scrapes(fleet, section, name, medians)
+            if not keep_alive:
+                exporter_medians[encoding] = medians["exporter"]
+        if fleet.instances <= MAX_PROMETHEUS_SIZE:
+            durations = {}
+            for program, url in urls.items():
+                _log(f"  scraping with Prometheus, {program}")
+                interval = max(1, 2 * medians[program] + fleet.instances / 5000)  # time to scrape and to store
+                durations[program] = scrapes.duration_by_prometheus(
+                    url, interval, scrapes.SLOW_ROUNDS if program in slow else rounds, fleet.folder / f"tsdb-{program}"
+                )
+            _add_scrapes(fleet, section, "scrape_duration_seconds", durations)
     return exporter_medians
+
+
+def _add_scrapes(fleet: Fleet, section: Section, name: str, medians: dict[str, float]) -> None:
+    """Add the exporter's median, compared with that of each peer."""
+    limits = MIN_SPEEDUP.get("identity" if fleet.instances > MIN_TARGET_SIZE and name == "gzip" else name, {})
+    for peer in ("prometheus_client", "node_exporter", "pushgateway"):
+        section.add_speedup(f"{name}, {peer}", medians["exporter"], medians[peer], fleet.target(limits.get(peer)))
+    at_most = fleet.target(3) if name == "identity" else None
+    if name.startswith("keep-alive") and fleet.instances == SMALL_TARGET_SIZE:
+        at_most = 4
+    section.add_slowdown(f"{name}, nginx with the same bytes as a file", medians["exporter"], medians["nginx"], at_most)
+
+
+def _cpu_per_scrape(fleet: Fleet, exporter: programs.Server) -> float:
+    """Return the median of the CPU seconds of a compressed scrape over a keep-alive connection."""
+    client = scrapes.Client(f"{exporter.url}metrics", compressed=True, keep_alive=True)
+    readings = []
+    for _ in range(fleet.options.rounds + 2):
+        client.scrape()
+        readings.append(exporter.cpu_seconds())
+    return statistics.median(end - start for start, end in pairwise(readings))
+
+
+def _cpu_per_idle_second(exporter: programs.Server) -> float:
+    """Return the CPU seconds of one second without polls and scrapes: the minimum, because polls continue."""
+    readings = []
+    for _ in range(5):
+        readings.append(exporter.cpu_seconds())
+        time.sleep(1)
+    return min(end - start for start, end in pairwise(readings))
 
 
 def _slowest_during_listing(fleet: Fleet, url: str, *, compressed: bool) -> float:
     """Return the longest of many scrapes during full listings; each is started when the previous one is complete."""
     requests_per_listing = fleet.projects * 2  # minimum
+    client = scrapes.Client(f"{url}metrics", compressed=compressed)
     durations = []
     next_reload = 0
     for _ in range(fleet.options.stressed):
@@ -206,7 +273,7 @@ def _slowest_during_listing(fleet: Fleet, url: str, *, compressed: bool) -> floa
         if requests >= next_reload:
             programs.fetch(f"{url}-/reload", "POST")
             next_reload = requests + requests_per_listing
-        durations.append(scrapes.scrape(f"{url}metrics", compressed=compressed))
+        durations.append(client.scrape())
     return max(durations)
 
 

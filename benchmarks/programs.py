@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 EXPORTER = [sys.executable, "-m", "exporter"]
 
@@ -40,6 +41,10 @@ class Server:
     process: subprocess.Popen[bytes]
     url: str
     started: float  # by time.monotonic()
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time used so far."""
+        return time.clock_gettime(~self.process.pid << 3 | 2)  # the clock of clock_getcpuclockid(3) on Linux
 
     def memory(self) -> int:
         """Return the resident memory in bytes."""
@@ -115,6 +120,29 @@ def exporter(config: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def prometheus(url: str, interval: float, folder: Path) -> Iterator[Server]:
+    """Run a Prometheus that scrapes one URL."""
+    port, target = free_port(), urlsplit(url)
+    folder.mkdir()
+    scrape = {"scrape_interval": f"{interval * 1000:.0f}ms", "scrape_timeout": f"{interval * 1000:.0f}ms"}
+    job = {"job_name": "bench", "metrics_path": target.path, "static_configs": [{"targets": [target.netloc]}]}
+    config = folder / "prometheus.yml"
+    config.write_text(json.dumps({"global": scrape, "scrape_configs": [job]}), encoding="utf-8")
+    flags = [f"--config.file={config}", f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"]
+    with run_server(["prometheus", *flags], port, "-/ready") as server:
+        yield server
+
+
+@contextlib.contextmanager
+def client_library(exposition: Path) -> Iterator[str]:
+    """Run the HTTP server of prometheus_client with the same samples; yields the URL of its metrics."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.client_library", str(exposition), str(port)]
+    with run_server(command, port, "metrics") as server:
+        yield f"{server.url}metrics"
+
+
+@contextlib.contextmanager
 def node_exporter(exposition: Path) -> Iterator[str]:
     """Run node_exporter with only its textfile collector; yields the URL of its metrics."""
     port = free_port()
@@ -151,7 +179,7 @@ def nginx(exposition: Path, folder: Path) -> Iterator[str]:
     config.write_text(
         f"""daemon off; pid {root}/pid; error_log {root}/error.log; worker_processes 1; user root;
         events {{}}
-        http {{ access_log off; sendfile on; tcp_nopush on;
+        http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;
           client_body_temp_path {root}; proxy_temp_path {root}; fastcgi_temp_path {root}; uwsgi_temp_path {root};
           scgi_temp_path {root};
           server {{ listen 127.0.0.1:{port}; root {root}; default_type text/plain; gzip_static on; }} }}""",

@@ -46,9 +46,9 @@ class Section:
         target, met = (f"at most {at_most:g} times", ratio <= at_most) if at_most else ("", None)
         self.rows.append(Row(name, seconds(exporter), seconds(reference), f"{ratio:.1f} times the time", target, met))
 
-    def add_share(self, name: str, exporter: str, peer: str, share: float, below: float | None) -> None:
+    def add_share(self, name: str, exporter: str, peer: str, share: float, at_most: float | None) -> None:
         """Add the cost of the exporter as a share of that of a peer, with a limit."""
-        target, met = (f"under {below:.0%}", share < below) if below else ("", None)
+        target, met = (f"at most {at_most:.0%}", share <= at_most) if at_most else ("", None)
         self.rows.append(Row(name, exporter, peer, f"{share:.1%}", target, met))
 
     def add_value(self, name: str, exporter: str, target: str = "", met: bool | None = None) -> None:
@@ -108,7 +108,7 @@ def _machine() -> list[str]:
     memory = next(
         (int(line.split()[1]) // 2**20 for line in _read_lines("/proc/meminfo") if line.startswith("MemTotal")), 0
     )
-    packages = ("prometheus-node-exporter", "prometheus-pushgateway", "nginx-light")
+    packages = ("prometheus", "prometheus-node-exporter", "prometheus-pushgateway", "nginx-light")
     versions = [f"{name} {_debian_version(name)}" for name in packages]
     libraries = [f"{name} {version(name)}" for name in ("prometheus-client", "google-api-python-client", "uvicorn")]
     return [
