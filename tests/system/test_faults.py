@@ -128,10 +128,11 @@ def test_429_fails_the_poll_if_retry_after_exceeds_its_timeout(setup: Setup) -> 
     assert setup.value("exporter_project_up", project=HEALTHY) == 1
 
 
-def test_poll_succeeds_if_a_retry_succeeds(setup: Setup) -> None:
-    long_interval = config(setup.simulator.url, (AFFECTED,), poll={"interval": "10s"})
-    exporter = Exporter(lambda: long_interval, setup.clock)
-    setup.simulator.faults.add(Fault("unavailable", project=AFFECTED, times=1))
+def test_poll_succeeds_if_a_retry_succeeds(simulator: Simulator) -> None:
+    """No other exporter polls the simulator: the only faulty response is for this one."""
+    long_interval = config(simulator.url, (AFFECTED,), poll={"interval": "10s"})
+    exporter = Exporter(lambda: long_interval, simulator.world.clock)
+    simulator.faults.add(Fault("unavailable", project=AFFECTED, times=1))
     exporter.start()
     assert eventually(exporter.ready)
     exporter.stop()
