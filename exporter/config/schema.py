@@ -235,6 +235,7 @@ class Policy(_Section):
     max_duration: PositiveDuration = timedelta(hours=6)
     grace: Duration = timedelta(hours=30)
     require_pitr: Flag = False
+    require_deletion_guard: Flag = False
     min_retained: Count | None = None
     allowed_locations: tuple[Text, ...] | None = None
 

@@ -193,7 +193,7 @@ RUNS: tuple[Metric[Verdict], ...] = (
     _by_type("cloudsql_backup_retained", "Backups that can be restored now.", lambda history: history.retained),
     _by_type(
         "cloudsql_backup_retained_size_bytes",
-        "Total chargeable size of the backups that can be restored now, where reported.",
+        "Total chargeable size of the backups that can be restored now; absent unless each of them reports it.",
         lambda history: history.retained_bytes,
     ),
     _by_type(
