@@ -8,15 +8,7 @@ from exporter.facts.history import History
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.reasons import reasons, recovery_point_age
-from exporter.verdict.rules import Protection
-
-WORST_FIRST = (
-    Protection.UNPROTECTED,
-    Protection.UNKNOWN,
-    Protection.AT_RISK,
-    Protection.PROTECTED,
-    Protection.EXEMPT,
-)
+from exporter.verdict.rules import WORST_FIRST, Protection
 
 Json = dict[str, object]
 
