@@ -15,8 +15,8 @@ class InstanceDay:
 
     `state` is the worst one observed, a word of `verdict.rules.Protection`. `outcome` is the worst status of the day's
     runs, those whose window starts on the day. `window_closes` is when the window of an expected run closes, in seconds
-    after midnight. `within_policy`: the recovery point was never older than `max_age`, and the state never unknown; None while exempt.
-    `recovery_point` is the latest, and `worst_age` the largest age in seconds that an earlier one had on the day.
+    after midnight. `within_policy`: the recovery point was never older than `max_age`, and the state never unknown;
+    None while exempt. `recovery_point` is the latest, `worst_age` the largest age in seconds of an earlier one.
     `observed_from` and `observed_until` are seconds of the time for which the project was observed on the day; the
     latter is None while the instance is there.
     """

@@ -29,28 +29,28 @@ Judge = Callable[[datetime], Collection[Verdict]]
 
 def observe(
     record: DailyRecord | None, known: Judge, verdicts: Collection[Verdict], now: datetime, elapsed: timedelta
-) -> DailyRecord:
-    """The record after a time of observation, `elapsed`, that ends now.
+) -> list[DailyRecord]:
+    """The record after a time of observation, `elapsed`, that ends now, preceded by those of the days that ended in it.
 
     `known` returns the verdicts at a time by the facts known until now, `verdicts` are those by the facts known from
     now on. While the clock is behind the record, nothing is recorded.
     """
     record = record or DailyRecord(ProjectDay(now.date(), 0, now))
     if now < record.project.observed_until:
-        return record
+        return [record]
+    ended = []
     start = now - elapsed
     while start.date() < now.date():
         midnight = next_midnight(start)
-        record = _extended(
-            _on(record, start.date()), known(midnight - RESOLUTION), midnight - RESOLUTION, midnight - start
-        )
+        last = midnight - RESOLUTION
+        record = _extended(_on(record, start.date()), known(last), last, midnight - start)
+        ended.append(record)
         start = midnight
     record = _on(record, now.date())
     if elapsed:
         record = _extended(record, known(now), now, now - start)
-    return _without_removed(
-        _extended(record, verdicts, now, timedelta()), {verdict.instance.id.name for verdict in verdicts}
-    )
+    record = _extended(record, verdicts, now, timedelta())
+    return [*ended, _without_removed(record, {verdict.instance.id.name for verdict in verdicts})]
 
 
 def _on(record: DailyRecord, day: date) -> DailyRecord:
