@@ -16,7 +16,7 @@ class InstanceDay:
     `state` is the worst one observed, a word of `verdict.rules.Protection`. `outcome` is the worst status of the day's
     runs, those whose window starts on the day. `window_closes` is when the window of an expected run closes, in seconds
     after midnight. `within_policy`: the recovery point was never older than `max_age`, and the state never unknown;
-    None while exempt. `recovery_point` is the latest, `worst_age` the largest age in seconds of an earlier one.
+    None while exempt. `recovery_point` is the latest, in Unix seconds, `worst_age` the largest age of an earlier one.
     `observed_from` and `observed_until` are seconds of the time for which the project was observed on the day; the
     latter is None while the instance is there.
     """
@@ -25,7 +25,7 @@ class InstanceDay:
     outcome: RunStatus | None = None
     window_closes: int | None = None
     within_policy: bool | None = None
-    recovery_point: datetime | None = None
+    recovery_point: int | None = None
     worst_age: int | None = None
     observed_from: int = 0
     observed_until: int | None = None
@@ -53,8 +53,8 @@ class ProjectDay:
     def worst_age(self, instance: InstanceDay) -> int | None:
         """The largest age, in seconds, that the recovery point of one of its instances had while observed."""
         ages = [] if instance.worst_age is None else [instance.worst_age]
-        if instance.recovery_point:
-            ages.append(max(0, int((self.observed_until - instance.recovery_point).total_seconds())))
+        if instance.recovery_point is not None:
+            ages.append(max(0, int(self.observed_until.timestamp()) - instance.recovery_point))
         return max(ages, default=None)
 
 

@@ -75,20 +75,22 @@ def _extended(
             continue
         judged[name] = verdict
         day = instances.get(name) or InstanceDay(verdict.state, observed_from=observed_from)
-        instances[name] = _with_verdict(day, verdict, record.project)
-        if name in day_before:
-            outcome = _outcome(verdict, project.day - DAY)
-            day_before[name] = replace(day_before[name], outcome=outcome or day_before[name].outcome)
+        extended = _with_verdict(day, verdict, record.project)
+        if extended != day or name not in instances:
+            instances[name] = extended
+        outcome = _outcome(verdict, project.day - DAY) if name in day_before else None
+        if outcome and outcome is not day_before[name].outcome:
+            day_before[name] = replace(day_before[name], outcome=outcome)
     return DailyRecord(project, instances, day_before, judged)
 
 
 def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay) -> InstanceDay:
     """The day of an instance with another verdict; `project` is the day of its project up to then."""
     point = verdict.history.recovery_point
+    recovery_point = int(point.timestamp()) if point else None
     worst_age = before.worst_age
-    if before.recovery_point and before.recovery_point != point:
-        age = int((project.observed_until - before.recovery_point).total_seconds())
-        worst_age = max(age, worst_age or 0)
+    if before.recovery_point is not None and before.recovery_point != recovery_point:
+        worst_age = max(int(project.observed_until.timestamp()) - before.recovery_point, worst_age or 0)
     within_policy = before.within_policy
     if verdict.state is not Protection.EXEMPT:
         met = point is not None and Finding.STALE not in verdict.findings and verdict.state is not Protection.UNKNOWN
@@ -98,7 +100,7 @@ def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay) ->
         outcome=_outcome(verdict, project.day) or before.outcome,
         window_closes=_window_closes(verdict, project.day),
         within_policy=within_policy,
-        recovery_point=point,
+        recovery_point=recovery_point,
         worst_age=worst_age,
         observed_from=before.observed_from,
     )

@@ -160,7 +160,7 @@ def test_damaged_file_is_renamed_and_state_is_in_memory(
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("PRAGMA user_version = 99", f"{FILE} has version 99, this release reads version 3; move it away"),
+        ("PRAGMA user_version = 99", f"{FILE} has version 99, this release reads version 4; move it away"),
         ("PRAGMA application_id = 7", f"{FILE} is not a state file of this exporter; move it away"),
     ],
 )
