@@ -32,7 +32,8 @@ class Record:
         else:
             headers = runs.headers()
             after, counters = history(runs, headers), self.counters.updated(runs, headers, now)
-        unchanged = after is self.history and counters is self.counters and instance == self.instance
+        instance = self.instance if instance == self.instance else instance
+        unchanged = after is self.history and counters is self.counters and instance is self.instance
         return self if unchanged else Record(instance, after, counters)
 
 
