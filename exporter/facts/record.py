@@ -50,7 +50,7 @@ class ResponseDigests:
     """Digests of fully readable responses, by which unchanged ones need not be parsed again. Not saved.
 
     `instances` is that of the listing of instances, which was parsed to `selected`; `newest_runs` that of the first
-    page of the newest runs, all of which are known.
+    page of the newest runs, all of which are known, and which contains every run in progress.
     """
 
     instances: bytes
