@@ -67,8 +67,8 @@ class CorruptStateError(StateError):
 def open_ledger(folder: Path | None, history: timedelta = DEFAULT_HISTORY) -> Ledger:
     """The ledger in a folder; one in memory if that cannot be used, which is logged.
 
-    `history` is the time for which days are stored. A damaged file is renamed, so that the next start creates a new one.
-    Raises StateInUseError.
+    Days are stored for `history`. A damaged file is renamed, so that the next start creates a new one. Raises
+    StateInUseError.
     """
     if folder is None:
         return MemoryLedger()
