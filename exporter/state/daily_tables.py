@@ -1,7 +1,7 @@
 """The daily record in the tables of the state file."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay
@@ -22,14 +22,22 @@ DAY = timedelta(days=1)
 
 
 class DailyTables:
-    """Reads and writes daily records; the caller holds the transaction. `latest` are those saved last, by project."""
+    """Reads and writes daily records; the caller holds the transaction. Nothing is read before it is needed.
+
+    Every method raises sqlite3.Error, or ValueError for a damaged row.
+    """
 
     def __init__(self, connection: sqlite3.Connection, history: timedelta) -> None:
-        """Read the last record of each project. Raises sqlite3.Error or ValueError where they are damaged."""
         self._connection, self._history = connection, history
         self._unsaved: dict[str, list[DailyRecord]] = {}
         self._expired_on: date | None = None
-        self.latest: dict[str, DailyRecord] = dict(self._read_latest())
+        self._latest: dict[str, DailyRecord | None] = {}
+
+    def latest(self, project: str) -> DailyRecord | None:
+        """The record of a project that was saved last."""
+        if project not in self._latest:
+            self._latest[project] = self._read_latest(project)
+        return self._latest[project]
 
     def with_unsaved(self, project: str, days: Sequence[DailyRecord]) -> Sequence[DailyRecord]:
         """The records of consecutive days, preceded by those that could not be written before."""
@@ -43,11 +51,11 @@ class DailyTables:
         """Note that the records have been written."""
         del self._unsaved[project]
         if days:
-            self.latest[project] = days[-1]
+            self._latest[project] = days[-1]
 
     def write(self, project: str, days: Sequence[DailyRecord]) -> None:
-        """Write what differs from the record saved last. Raises sqlite3.Error."""
-        before = self.latest.get(project)
+        """Write what differs from the record saved last."""
+        before = self.latest(project)
         for record in days:
             self._write_project(project, record.project)
             same_day = before if before and before.project.day == record.project.day else None
@@ -93,13 +101,13 @@ class DailyTables:
         self._connection.execute("DELETE FROM project_day WHERE day < ?", (first,))
         self._expired_on = today
 
-    def _read_latest(self) -> Iterator[tuple[str, DailyRecord]]:
-        rows = self._connection.execute(
-            "SELECT project, max(day), observed, observed_until FROM project_day GROUP BY project"
-        ).fetchall()
-        for project, day, observed, observed_until in rows:
-            instances, day_before = self._read_instances(project, day), self._read_instances(project, day - 1)
-            yield project, DailyRecord(_project_day(day, observed, observed_until), instances, day_before)
+    def _read_latest(self, project: str) -> DailyRecord | None:
+        statement = "SELECT day, observed, observed_until FROM project_day WHERE project = ? ORDER BY day DESC LIMIT 1"
+        row = self._connection.execute(statement, (project,)).fetchone()
+        if row is None:
+            return None
+        instances, day_before = (self._read_instances(project, day) for day in (row[0], row[0] - 1))
+        return DailyRecord(_project_day(*row), instances, day_before)
 
     def _read_instances(self, project: str, day: int) -> dict[str, InstanceDay]:
         statement = "SELECT name, body FROM instance JOIN instance_day ON id = instance WHERE project = ? AND day = ?"

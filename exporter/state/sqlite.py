@@ -129,7 +129,12 @@ class SqliteLedger:
 
     def daily_record(self, project: str) -> DailyRecord | None:
         """The last daily record of a project."""
-        return self._daily.latest.get(project)
+        with self._lock:
+            try:
+                return self._daily.latest(project)
+            except (sqlite3.Error, ValueError) as error:
+                log.error("cannot read the daily record of project %s: %s", project, error)
+                return None
 
     def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
         """The recorded days of an instance, from one to another, oldest first."""
@@ -185,7 +190,7 @@ class SqliteLedger:
             try:
                 with _transaction(self._connection):
                     write(self._connection)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError) as error:  # a damaged row is a ValueError
                 if self.persistent:
                     log.error("cannot write state: %s; keeping it in memory until writes succeed", error)
                 self.persistent = False
@@ -239,9 +244,10 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
         raise StateError(f"{file} is not a state file of this exporter; {advice}")
     if version != VERSION and version not in MIGRATIONS:
         raise StateError(f"{file} has version {version}, this release reads version {VERSION}; {advice}")
-    (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if result != "ok":
-        raise ValueError(result)
+    for table in ("project", "record"):  # what is read at the start; the daily record can be many times larger
+        (result,) = connection.execute(f"PRAGMA quick_check({table})").fetchone()
+        if result != "ok":
+            raise ValueError(result)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
