@@ -1,7 +1,8 @@
 """A second implementation of the verdict, written from its specification alone, to compare the exporter's with.
 
-It imports only what facts and policies are, is slow, and says for each rule what the specification says. Where the
-specification leaves a choice, the comment begins with "Choice:".
+It imports only the types of facts and policies and is slow. It was written before the exporter's implementation was
+read. Where the specification leaves a choice, a comment begins with "Choice:"; one that was adapted to the exporter's
+afterwards names the decision in docs/decisions or the section of docs/verdicts.md.
 """
 
 from collections.abc import Sequence
@@ -79,7 +80,8 @@ def reference_verdict(
         next_due=_next_due(instance, runs, exemption, now),
         runs={
             backup_type: _runs_of_type([run for run in runs if run.type.lower() == backup_type])
-            for backup_type in {run.type.lower() for run in runs}
+            # A run that is no longer listed only shows that a backup was deleted.
+            for backup_type in {run.type.lower() for run in runs if run.status != "vanished"}
         },
     )
 
@@ -125,9 +127,23 @@ def _is_new(instance: Instance, runs: Sequence[BackupRun], policy: Policy, now: 
     if _is_past_grace(instance, policy, now) or _restorable(runs):
         return False
     # The specification says "no automated run that failed or is overdue". Taken literally, an instance whose run
-    # failed and whose next one was skipped would be protected without any backup. So the newest ended run decides.
-    ended = [run for run in runs if run.type == "AUTOMATED" and run.status in ENDED]
-    return not ended or ended[-1].status not in ("FAILED", "OVERDUE")
+    # failed and whose next one was skipped, or whose OVERDUE run is no longer the newest, would be protected without
+    # any backup. So the runs decide that `last_run_failed` and `overdue` are about (decision 2).
+    return not (_last_run_failed(runs) or _newest_is_overdue(runs))
+
+
+def _automated(runs: Sequence[BackupRun]) -> list[BackupRun]:
+    return [run for run in runs if run.type == "AUTOMATED" and run.status not in DELETED]
+
+
+def _last_run_failed(runs: Sequence[BackupRun]) -> bool:
+    ended = [run for run in _automated(runs) if run.status in ENDED]
+    return bool(ended) and ended[-1].status == "FAILED"
+
+
+def _newest_is_overdue(runs: Sequence[BackupRun]) -> bool:
+    automated = _automated(runs)
+    return bool(automated) and automated[-1].status == "OVERDUE"
 
 
 def _is_past_grace(instance: Instance, policy: Policy, now: datetime) -> bool:
@@ -142,6 +158,7 @@ def _key_is_revoked(instance: Instance) -> bool:
 
 
 def _restorable(runs: Sequence[BackupRun]) -> list[BackupRun]:
+    """Return the runs that can be restored, oldest first."""
     return [run for run in runs if run.status == "SUCCESSFUL"]
 
 
@@ -150,31 +167,30 @@ def _findings(
 ) -> set[str]:
     backups, deletion = instance.backups, instance.deletion
     restorable = _restorable(runs)
-    newest_success = restorable[-1] if restorable else None
-    not_deleted = [run for run in runs if run.status not in DELETED]
-    automated = [run for run in not_deleted if run.type == "AUTOMATED"]
-    ended = [run for run in automated if run.status in ENDED]
-    in_progress = [run for run in not_deleted if run.status in IN_PROGRESS]
+    # Choice: the newest is the one that started last (docs/verdicts.md, "The recovery point").
+    newest_success = _started_last(restorable) if restorable else None
+    in_progress = [run for run in runs if run.status in IN_PROGRESS]
     recovery_point = _recovery_point(runs)
+    primary = instance.type not in ("READ_REPLICA_INSTANCE", "READ_POOL_INSTANCE", "ON_PREMISES_INSTANCE")
 
-    # Choice: what the API does not say (None) is neither on nor off, and no threshold is known to be missed.
+    # Choice: a count or a location that the API does not give breaks no rule.
     holds = {
-        "backups_disabled": backups.enabled is False and not instance.is_replica,
+        "backups_disabled": backups.enabled is False and primary,
         "never_succeeded": _is_past_grace(instance, policy, now) and not restorable,
         "stale_critical": recovery_point and now - recovery_point > policy.critical_age,
         "stale": recovery_point and now - recovery_point > policy.max_age,
-        "last_run_failed": ended and ended[-1].status == "FAILED",
-        "overdue": backups.enabled is True
-        and (
-            (automated and automated[-1].status == "OVERDUE") or _last_closed_window_was_missed(instance, runs, read_at)
-        ),
-        # A run is in progress while it is enqueued or running, so from when it was enqueued.
-        "stuck": any(now - (run.enqueued or run.start or run.scheduled) > policy.max_duration for run in in_progress),
+        "last_run_failed": _last_run_failed(runs),
+        # Choice: backups count as enabled where the API does not say whether they are (docs/verdicts.md, "Findings").
+        "overdue": backups.enabled is not False
+        and (_newest_is_overdue(runs) or _last_closed_window_was_missed(instance, runs, read_at)),
+        # Choice: in progress since its start, or since it was enqueued if it has not started (decision 8).
+        "stuck": any(now - (run.start or run.enqueued or run.scheduled) > policy.max_duration for run in in_progress),
         "slow": newest_success
         and newest_success.start
         and newest_success.end
         and newest_success.end - newest_success.start > policy.max_duration,
-        "pitr_disabled": policy.require_pitr and backups.pitr_enabled is False,
+        # Choice: off is what the API does not report as enabled (docs/verdicts.md, "Findings").
+        "pitr_disabled": policy.require_pitr and not backups.pitr_enabled,
         "retention_low": policy.min_retained is not None
         and backups.retained_backups is not None
         and backups.retained_backups < policy.min_retained,
@@ -183,9 +199,9 @@ def _findings(
         and newest_success.location
         and newest_success.location not in policy.allowed_locations,
         "deletion_unguarded": policy.require_deletion_guard
-        and deletion.protected is False
-        and deletion.backups_retained is False
-        and deletion.final_backup is False,
+        and not deletion.protected
+        and not deletion.backups_retained
+        and not deletion.final_backup,
         "data_unreadable": _key_is_revoked(instance),
     }
     return {finding for finding, condition in holds.items() if condition}
@@ -196,17 +212,18 @@ def _recovery_point(runs: Sequence[BackupRun]) -> datetime | None:
     restorable = _restorable(runs)
     if not restorable:
         return None
-    # Choice: of two successful runs, the one that started later holds more data, whichever window is later.
-    newest = max(restorable, key=lambda run: run.effective_start)
-    recovery_point = newest.effective_start
+    recovery_point = newest_start = _started_last(restorable).effective_start
     for run in runs:
-        if run.order <= newest.order:
-            continue
-        if run.status in DELETED:  # a later SKIPPED run refers to the data of this backup, which is gone
-            break
+        if run.status in DELETED and run.effective_start > newest_start:
+            break  # a later SKIPPED run refers to the data of this backup, which is gone
         if run.status == "SKIPPED":
             recovery_point = max(recovery_point, run.window_start or run.scheduled)
     return recovery_point
+
+
+def _started_last(runs: Sequence[BackupRun]) -> BackupRun:
+    """Return the run that holds the newest data, which need not be that of the latest window."""
+    return max(reversed(runs), key=lambda run: run.effective_start)
 
 
 def _openings(instance: Instance, around: datetime) -> list[datetime]:
@@ -222,7 +239,7 @@ def _openings(instance: Instance, around: datetime) -> list[datetime]:
 def _had_run(runs: Sequence[BackupRun], opening: datetime) -> bool:
     closing = opening + WINDOW
     for run in runs:  # also deleted ones: the window was not missed
-        if run.type != "AUTOMATED" or run.status == "OVERDUE":  # OVERDUE: nothing ran
+        if run.type != "AUTOMATED":
             continue
         window_start = run.window_start or run.scheduled
         after_whole_minute = timedelta(seconds=window_start.second, microseconds=window_start.microsecond)
@@ -240,15 +257,19 @@ def _last_closed_window_was_missed(instance: Instance, runs: Sequence[BackupRun]
 
 
 def _next_due(instance: Instance, runs: Sequence[BackupRun], exemption: str | None, now: datetime) -> datetime | None:
-    """Return when the first window closes that would be missed without another run.
+    """Return the end of the window in which the next automated run must begin.
 
-    Choice: none for an instance of which no automated backup is expected, other than a new one.
+    Choice: none for an instance of which no automated backup is expected, other than a new one or one that is being
+    created (decision 7); backups count as enabled where the API does not say whether they are.
     """
-    if instance.backups.enabled is not True or exemption not in (None, "new"):
+    if instance.backups.enabled is False or exemption not in (None, "new", "creating"):
         return None
-    later_than = max(now, instance.created) if instance.created else now
-    for opening in _openings(instance, later_than):
-        if opening + WINDOW > now and not _had_run(runs, opening):
+    begun = [run for run in runs if run.status != "ENQUEUED"]
+    for opening in _openings(instance, now):
+        # Choice: a run in the 24 hours before, of a window that was moved since, takes the place of the open window
+        # but not of one that has yet to open.
+        is_open = opening <= now < opening + WINDOW
+        if opening > now or (is_open and not _had_run(begun, opening)):
             return opening + WINDOW
     return None
 
@@ -267,7 +288,8 @@ def _runs_of_type(runs: Sequence[BackupRun]) -> ReferenceRuns:
             consecutive_failures += 1
     return ReferenceRuns(
         retained=len(retained),
-        retained_size_bytes=sum(known_sizes) if len(known_sizes) == len(sizes) else None,
+        # Choice: absent where nothing is retained.
+        retained_size_bytes=sum(known_sizes) if sizes and len(known_sizes) == len(sizes) else None,
         oldest_retained=retained[0].end if retained else None,
         consecutive_failures=consecutive_failures,
         newest_status=counted[-1].status.lower() if counted else None,
