@@ -74,9 +74,11 @@ def _findings() -> str:
 
 
 def _main_finding() -> str:
-    """Return the finding whose runbook to open: a critical one, else a cause, else any."""
+    """Return the finding whose runbook to open: a critical one, first its cause, else a cause, else any."""
     any_finding = current("cloudsql_backup_finding", by="finding")
-    weighted = f"3 * {_finding(*CRITICAL)}\nor 2 * {_finding(*CAUSES)}\nor {any_finding}"
+    ranked = ([Finding.DATA_UNREADABLE], [Finding.BACKUPS_DISABLED], CRITICAL, CAUSES)
+    terms = [f"{len(ranked) + 1 - rank} * {_finding(*findings)}" for rank, findings in enumerate(ranked)]
+    weighted = "\nor ".join([*terms, any_finding])
     worst = f"topk by ({INSTANCE_LABELS}) (\n1, {weighted}\n)\n{ONLY_AFFECTED}"
     return f'label_replace(\n{for_teams(worst)}\nor {PROJECT_FINDINGS},\n"runbook", "$1", "finding", "(.+)"\n)'
 
