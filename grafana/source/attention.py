@@ -1,12 +1,11 @@
 """The table of instances and projects that need attention: state, findings, error and team, worst first."""
 
 from grafana_foundation_sdk.builders import table as sdk_table
-from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, MatcherConfig
 
 from exporter.facts.model import RunStatus
 from exporter.verdict.rules import RULES, Finding, Protection
 from grafana.source.dashboard import exporter_link, instance_link
-from grafana.source.panels import table
+from grafana.source.panels import joined_values, table
 from grafana.source.promql import (
     AUTOMATED,
     INSTANCE_LABELS,
@@ -127,17 +126,6 @@ def _overrides() -> dict[str, dict[str, object]]:
     }
 
 
-def _findings_per_instance() -> DataTransformerConfig:
-    """Return a transformation that joins the findings of an instance, which query B returns as one row each."""
-    fields = {
-        "Time": {"operation": "groupby", "aggregations": []},  # without it an empty result cannot be merged
-        "project": {"operation": "groupby", "aggregations": []},
-        "instance_id": {"operation": "groupby", "aggregations": []},
-        "finding": {"operation": "aggregate", "aggregations": ["uniqueValues"]},
-    }
-    return DataTransformerConfig("groupBy", options={"fields": fields}, filter_val=MatcherConfig("byRefId", "B"))
-
-
 def attention_table() -> sdk_table.Panel:
     """Return the table."""
     return table(
@@ -163,7 +151,7 @@ def attention_table() -> sdk_table.Panel:
             "runbook": "Runbook",
         },
         overrides=_overrides(),
-        transformations=[_findings_per_instance()],
+        transformations=[joined_values("finding", "B")],
         sort_by="State",
         no_value="Nothing needs attention, provided that the panels above show data.",
     )

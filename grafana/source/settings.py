@@ -3,22 +3,16 @@
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.dashboard import Panel
 
-from exporter.facts.model import SuspensionReason
-from grafana.source.panels import table
+from grafana.source.panels import joined_values, table
 from grafana.source.promql import INSTANCE, INSTANCE_LABELS, current, per_instance, selector
 from grafana.source.queries import table_query
-from grafana.source.style import COLORED_TEXT, GREEN, GREY, ORANGE, RED, value_mappings, words
+from grafana.source.style import COLORED_TEXT, GREEN, GREY, RED, value_mappings
 
-DURATION = {"unit": "s", "decimals": 2}
-ON_OR_OFF = {"mappings": [value_mappings({"0": ("off", RED), "1": ("on", GREEN)})], **COLORED_TEXT}
-ON_OR_NEUTRAL = {"mappings": [value_mappings({"0": ("off", GREY), "1": ("on", GREEN)})], **COLORED_TEXT}
-DISK_FULL = {"mappings": [value_mappings({"0": ("no", GREY), "1": ("yes", RED)})], **COLORED_TEXT}
-SUSPENSION_REASONS = value_mappings(
-    {
-        reason.lower(): (words(reason.lower()), RED if reason is SuspensionReason.KMS_KEY_ISSUE else ORANGE)
-        for reason in SuspensionReason
-    }
-)
+NARROW = {"custom.minWidth": 80}  # Grafana's default is 150 pixels
+DURATION = {"unit": "s", "decimals": 2, **NARROW}
+ON_OR_OFF = {"mappings": [value_mappings({"0": ("off", RED), "1": ("on", GREEN)})], **COLORED_TEXT, **NARROW}
+ON_OR_NEUTRAL = {"mappings": [value_mappings({"0": ("off", GREY), "1": ("on", GREEN)})], **COLORED_TEXT, **NARROW}
+DISK_FULL = {"mappings": [value_mappings({"0": ("no", GREY), "1": ("yes", RED)})], **COLORED_TEXT, "custom.width": 90}
 
 
 def _properties() -> Builder[Panel]:
@@ -44,11 +38,20 @@ def _properties() -> Builder[Panel]:
         ],
         width=24,
         height=4,
-        columns={**headings, "reason": "Suspended because of", "Value #D": "Disk full", "label_team": "Team"},
+        columns={
+            **headings,
+            "reason (uniqueValues)": "Suspended for",
+            "Value #D": "Disk full",
+            "label_team": "Team",
+        },
         overrides={
-            "Suspended because of": {"mappings": [SUSPENSION_REASONS], **COLORED_TEXT},
+            "Edition": {"custom.width": 110},
+            "Instance type": {"custom.width": 180},
+            "Backup tier": {"custom.width": 110},
+            "Suspended for": {"custom.width": 220},
             "Disk full": DISK_FULL,
         },
+        transformations=[joined_values("reason", "C")],
         no_value="No data",
     )
 
@@ -75,9 +78,9 @@ def _backup_configuration() -> Builder[Panel]:
         },
         overrides={
             "Automated backups": ON_OR_OFF,
-            "Point-in-time recovery": ON_OR_NEUTRAL,
-            "Window start (UTC)": {"unit": "dthms"},
-            "Retention": {"unit": "suffix: backups"},
+            "Point-in-time recovery": {**ON_OR_NEUTRAL, "custom.width": 185},
+            "Window start (UTC)": {"unit": "dthms", **NARROW},
+            "Retention": {"unit": "suffix: backups", **NARROW},
             "Log retention": DURATION,
         },
         no_value="No data",
@@ -94,7 +97,7 @@ def _deletion() -> Builder[Panel]:
             table_query(per_instance("cloudsql_backup_retain_backups_on_delete"), "B"),
             table_query(per_instance("cloudsql_backup_final_backup_enabled"), "C"),
         ],
-        width=6,
+        width=7,
         height=4,
         columns={"Value #A": "Deletion protection", "Value #B": "Retained backups", "Value #C": "Final backup"},
         overrides={
@@ -115,7 +118,7 @@ def _policy() -> Builder[Panel]:
             table_query(per_instance("cloudsql_backup_policy_critical_age_seconds"), "B"),
             table_query(per_instance("cloudsql_backup_policy_max_duration_seconds"), "C"),
         ],
-        width=6,
+        width=5,
         height=4,
         columns={"Value #A": "Max age", "Value #B": "Critical age", "Value #C": "Max duration"},
         overrides={"Max age": DURATION, "Critical age": DURATION, "Max duration": DURATION},
