@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from itertools import takewhile
 
 from exporter.facts.model import BackupRun, BackupType, RunStatus
@@ -23,18 +24,26 @@ class TypeHistory:
     oldest_retained_end: datetime | None = None
 
 
+class RecoveryPointSource(StrEnum):
+    """What a recovery point rests on."""
+
+    BACKUP = "backup"
+    SKIPPED_RUN = "skipped_run"  # there was no new data since the newest backup
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """All runs of one instance.
 
     `newest_success` is the restorable run, of any type, that started last. `recovery_point` is the time up to which
-    a restore loses nothing; None while nothing can be restored.
+    a restore loses nothing; it and its source are None while nothing can be restored.
     """
 
     runs: PackedRuns  # newest first
     by_type: Mapping[BackupType, TypeHistory]
     newest_success: BackupRun | None
     recovery_point: datetime | None
+    recovery_point_source: RecoveryPointSource | None
 
     def of(self, backup_type: BackupType) -> TypeHistory:
         """The history of one type, empty where the instance has no runs of it."""
@@ -61,17 +70,19 @@ def history(runs: Iterable[BackupRun], headers: Sequence[RunHeader] | None = Non
 
     successes = [header for header in headers if header.status is RunStatus.SUCCESSFUL]
     newest = max(successes, key=lambda header: header.effective_start, default=None)
-    skip = newest and _skip_after(newest, headers)
+    skip = _skip_after(newest, headers) if newest else None
+    recovery_point = source = None
+    if skip:
+        recovery_point, source = run(skip.position).scheduled, RecoveryPointSource.SKIPPED_RUN
+    elif newest:
+        recovery_point, source = run(newest.position).effective_start, RecoveryPointSource.BACKUP
     types = sorted({header.type for header in headers if header.status is not RunStatus.VANISHED})
     return History(
         runs=packed,
         by_type={of: _type_history([header for header in headers if header.type is of], run) for of in types},
         newest_success=run(newest.position) if newest else None,
-        recovery_point=run(skip.position).scheduled
-        if skip
-        else run(newest.position).effective_start
-        if newest
-        else None,
+        recovery_point=recovery_point,
+        recovery_point_source=source,
     )
 
 

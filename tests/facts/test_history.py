@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.facts.history import history, with_vanished
+from exporter.facts.history import RecoveryPointSource, history, with_vanished
 from exporter.facts.model import BackupRun, BackupType, RunStatus
 from exporter.facts.packed_runs import PackedRuns
 from tests.support.builders import DAY, HOUR, MINUTE, NOW, run
@@ -68,15 +68,18 @@ def test_recovery_point_is_latest_start_of_a_success() -> None:
 
 
 def test_skip_after_success_moves_recovery_point_forward() -> None:
-    assert history(daily_runs(S.SKIPPED, S.SKIPPED, S.SUCCESSFUL)).recovery_point == NOW - 8 * HOUR
+    result = history(daily_runs(S.SKIPPED, S.SKIPPED, S.SUCCESSFUL))
+    assert (result.recovery_point, result.recovery_point_source) == (NOW - 8 * HOUR, RecoveryPointSource.SKIPPED_RUN)
 
 
 def test_skip_before_success_does_not_move_recovery_point() -> None:
-    assert history(daily_runs(S.SUCCESSFUL, S.SKIPPED)).recovery_point == NOW - 8 * HOUR
+    result = history(daily_runs(S.SUCCESSFUL, S.SKIPPED))
+    assert (result.recovery_point, result.recovery_point_source) == (NOW - 8 * HOUR, RecoveryPointSource.BACKUP)
 
 
 def test_skips_without_success_give_no_recovery_point() -> None:
-    assert history(daily_runs(S.SKIPPED, S.SKIPPED)).recovery_point is None
+    result = history(daily_runs(S.SKIPPED, S.SKIPPED))
+    assert (result.recovery_point, result.recovery_point_source) == (None, None)
 
 
 def test_skip_after_deleted_backup_does_not_move_recovery_point() -> None:
