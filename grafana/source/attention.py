@@ -72,8 +72,8 @@ def _findings() -> str:
     return f"{for_teams(findings)}\nor {PROJECT_FINDINGS}"
 
 
-def _main_finding() -> str:
-    """Return the finding whose runbook to open: a critical one, first its cause, else a cause, else any."""
+def main_finding() -> str:
+    """Return the finding whose runbook to open: the cause of critical ones, else a critical one, a cause, or any."""
     any_finding = current("cloudsql_backup_finding", by="finding")
     ranked = ([Finding.DATA_UNREADABLE], [Finding.BACKUPS_DISABLED], CRITICAL, CAUSES)
     terms = [f"{len(ranked) + 1 - rank} * {_finding(*findings)}" for rank, findings in enumerate(ranked)]
@@ -101,7 +101,7 @@ def _queries() -> list[Query]:
         table_query(for_teams(f"{_any_one(status)}\n{ONLY_AFFECTED}"), "F"),
         table_query(for_teams(f"{_any_one(error)}\n{ONLY_AFFECTED}"), "G"),
         table_query(f"{_any_one(team)}\n{ONLY_AFFECTED}", "H"),
-        table_query(_main_finding(), "I"),
+        table_query(main_finding(), "I"),
     ]
 
 
