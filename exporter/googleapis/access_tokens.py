@@ -130,22 +130,25 @@ def _principal_and_remedy(url: str, form: Mapping[str, str], source: Any) -> tup
         else:
             role = "roles/iam.serviceAccountTokenCreator"
             grantee = account or "the account of the application default credentials"
-        remedy = f"check that {target} exists, that {grantee} has {role} on it, and the lifetime of its tokens"
-        return f"{target} by impersonation", remedy
+        remedy = f"check that {target} exists, that {grantee} has {role} on it, and that the lifetime is allowed"
+        return f"{target} (impersonated)", remedy
     if "/computeMetadata/" in url:
-        target = "the service account" if account in (None, "default") else account
-        return f"{target} of this workload", (
+        target = "the service account of this workload" if account in (None, "default") else account
+        return f"{target} (metadata server)", (
             f"on GKE, grant roles/iam.workloadIdentityUser on {target} to the Kubernetes service account of this pod, "
             "and check its annotation iam.gke.io/gcp-service-account; elsewhere, attach a service account"
         )
     match form.get("grant_type", "").rpartition(":")[2]:
         case "jwt-bearer":
-            return f"the key of {jwt.decode(form['assertion'], verify=False)['iss']}", (
+            return f"{jwt.decode(form['assertion'], verify=False)['iss']} (service account key)", (
                 "create another key if this one was deleted or disabled, enable the account if it is disabled, and "
                 "check the clock of this machine"
             )
         case "refresh_token":
-            return "the user who logged in", "run `gcloud auth application-default login` again"
+            return (
+                "the user of the application default credentials",
+                "run `gcloud auth application-default login` again",
+            )
         case "token-exchange":
             return f"the federated identity ({form.get('audience')})", (
                 "check that the pool and the provider exist and are enabled, and that issuer, audience and attribute "

@@ -1,5 +1,6 @@
 """Credentials that sign requests."""
 
+import os
 from typing import Any
 
 import google.auth
@@ -67,7 +68,9 @@ def _advice(settings: Credentials, error: Exception) -> str:
             "no application default credentials were found; run `gcloud auth application-default login`, attach a "
             "service account to this workload, or set cloudsql.credentials to {file: key.json}"
         )
+    file = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    check = f"check {file}, the file of GOOGLE_APPLICATION_CREDENTIALS, or " if file else ""
     return (
-        f"the application default credentials cannot be used: {reason}; check GOOGLE_APPLICATION_CREDENTIALS, or run "
+        f"the application default credentials cannot be used: {reason}; {check}run "
         "`gcloud auth application-default login`"
     )

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -21,8 +22,7 @@ from exporter.googleapis.retry import RateLimiter, Retrying
 from exporter.googleapis.source import GoogleSource
 from exporter.scan.source import Page, SourceError
 from tests.googleapis.helpers import serve
-from tests.support.token_endpoint import METADATA, METADATA_ACCOUNT, SUBJECT_TOKEN, Failure, TokenEndpoint
-from datetime import timedelta
+from tests.support.token_endpoint import METADATA, METADATA_ACCOUNT, SUBJECT_TOKEN, Response, TokenEndpoint
 
 TARGET = "reader@shop.iam.gserviceaccount.com"
 KEY_ACCOUNT = "exporter@shop.iam.gserviceaccount.com"
@@ -43,36 +43,44 @@ class Kind:
 
 KINDS = {
     "metadata server": Kind(
-        f"{METADATA}token", METADATA_ACCOUNT, f"grant roles/iam.workloadIdentityUser on {METADATA_ACCOUNT}"
+        f"{METADATA}token",
+        f"{METADATA_ACCOUNT} (metadata server)",
+        f"grant roles/iam.workloadIdentityUser on {METADATA_ACCOUNT}",
     ),
     "metadata server, account": Kind(METADATA, "the service account of this workload", "attach a service account"),
-    "key file": Kind("/token", f"the key of {KEY_ACCOUNT}", "create another key if this one was deleted or disabled"),
+    "key file": Kind(
+        "/token", f"{KEY_ACCOUNT} (service account key)", "create another key if this one was deleted or disabled"
+    ),
     "impersonation": Kind(
-        IAM, f"{TARGET} by impersonation", f"{METADATA_ACCOUNT} has roles/iam.serviceAccountTokenCreator on it"
+        IAM, f"{TARGET} (impersonated)", f"{METADATA_ACCOUNT} has roles/iam.serviceAccountTokenCreator on it"
     ),
     "impersonation, source": Kind(
-        f"{METADATA}token", METADATA_ACCOUNT, f"grant roles/iam.workloadIdentityUser on {METADATA_ACCOUNT}"
+        f"{METADATA}token",
+        f"{METADATA_ACCOUNT} (metadata server)",
+        f"grant roles/iam.workloadIdentityUser on {METADATA_ACCOUNT}",
     ),
     "workload federation": Kind("/sts", WORKLOAD_PROVIDER, "check that the pool and the provider exist"),
     "workload federation, subject token": Kind("/subject-token", "subject token", "check credential_source"),
     "workload federation, impersonation": Kind(
-        IAM, f"{TARGET} by impersonation", f"({WORKLOAD_PROVIDER}) has roles/iam.workloadIdentityUser on it"
+        IAM, f"{TARGET} (impersonated)", f"({WORKLOAD_PROVIDER}) has roles/iam.workloadIdentityUser on it"
     ),
     "workforce federation": Kind("/sts", WORKFORCE_PROVIDER, "check that the pool and the provider exist"),
-    "user": Kind("/token", "the user who logged in", "run `gcloud auth application-default login` again"),
+    "user": Kind(
+        "/token", "the user of the application default credentials", "run `gcloud auth application-default login` again"
+    ),
 }
 HTML = "<html><title>Sign in</title></html>"
-REFUSED = Failure(400, '{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}')
-FORBIDDEN = Failure(403, '{"error": {"code": 403, "message": "Permission denied.", "status": "PERMISSION_DENIED"}}')
-UNAVAILABLE = Failure(503, "<h1>Service Unavailable</h1>", "text/html")
+REFUSED = Response(400, '{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}')
+FORBIDDEN = Response(403, '{"error": {"code": 403, "message": "Permission denied.", "status": "PERMISSION_DENIED"}}')
+UNAVAILABLE = Response(503, "<h1>Service Unavailable</h1>", "text/html")
 # What the endpoint does, what the message says about it, and whether the remedy of the kind follows.
 FAILURES = {
     "400": (REFUSED, "answered 400 invalid_grant: Invalid JWT Signature;", True),
     "403": (FORBIDDEN, "answered 403 Permission denied;", True),
-    "403 HTML": (Failure(403, HTML, "text/html"), "answered 403 Sign in;", True),
+    "403 HTML": (Response(403, HTML, "text/html"), "answered 403 Sign in;", True),
     "503": (UNAVAILABLE, "answered 503 Service Unavailable; if this lasts, check that 127.0.0.1 is up", False),
-    "HTML": (Failure(200, HTML, "text/html"), "answered 200 without a usable token", False),
-    "other JSON": (Failure(200, "{}"), "answered 200 without a usable token", False),
+    "HTML": (Response(200, HTML, "text/html"), "answered 200 without a usable token", False),
+    "other JSON": (Response(200, "{}"), "answered 200 without a usable token", False),
     "timeout": ("hangs", "did not respond in time; if this lasts", False),
     "connection refused": ("stopped", "cannot be reached: ", False),
 }
@@ -131,8 +139,12 @@ class Setup:
         """The value of cloudsql.credentials, with its files and environment variables in place."""
         url, federation = self.endpoint.url, {"type": "external_account", "token_url": f"{self.endpoint.url}/sts"}
         token_file = {"credential_source": {"file": self._file("subject.txt", SUBJECT_TOKEN)}}
-        workload = {**federation, "audience": WORKLOAD_PROVIDER, "subject_token_type": "urn:ietf:params:oauth:token-type:jwt"}
-        match kind.split(",")[0]:
+        workload = {
+            **federation,
+            "audience": WORKLOAD_PROVIDER,
+            "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        }
+        match kind.partition(",")[0]:
             case "metadata server":
                 return "adc"
             case "impersonation":
@@ -144,7 +156,9 @@ class Setup:
                 user = {"type": "authorized_user", "client_id": "1", "client_secret": CLIENT_SECRET}
                 return self._default({**user, "refresh_token": REFRESH_TOKEN})
             case "workforce federation":
-                return self._default({**workload, **token_file, "audience": WORKFORCE_PROVIDER, "workforce_pool_user_project": "1"})
+                return self._default(
+                    {**workload, **token_file, "audience": WORKFORCE_PROVIDER, "workforce_pool_user_project": "1"}
+                )
         match kind.partition(", ")[2]:
             case "subject token":
                 json_format = {"type": "json", "subject_token_field_name": "id_token"}
@@ -202,7 +216,7 @@ def test_failed_token_request_is_reported_as_such(
     endpoint, expected = setup.endpoint, KINDS[kind]
     source = setup.source(kind, timeout=0.5)
     fault, reason, remedy_follows = FAILURES[failure]
-    if isinstance(fault, Failure):
+    if isinstance(fault, Response):
         endpoint.failures[expected.path] = fault
     elif fault == "hangs":
         endpoint.hanging = expected.path
@@ -216,6 +230,39 @@ def test_failed_token_request_is_reported_as_such(
     assert (expected.remedy in message) is remedy_follows, message
     assert_no_secret(message + caplog.text, endpoint)
     assert (setup.requests, Api.tokens) == ([], [])
+
+
+@pytest.mark.parametrize("host", ["iam", "sts"])
+def test_disabled_api_of_the_token_endpoint_is_named(setup: Setup, host: str) -> None:
+    source = setup.source("workload federation, impersonation")
+    error = {"message": "The API has not been used.", "details": [{"reason": "SERVICE_DISABLED"}]}
+    path = IAM if host == "iam" else "/sts"
+    setup.endpoint.failures[path] = Response(403, json.dumps({"error": error}))
+    assert unauthenticated(source).endswith("; enable the API: gcloud services enable 127.0.0.1")
+
+
+def test_missing_subject_token_file_is_named(setup: Setup, tmp_path: Path) -> None:
+    source = setup.source("workload federation")
+    file = tmp_path / "subject.txt"
+    file.unlink()
+    message = f"no access token: File '{file}' was not found; check cloudsql.credentials"
+    assert unauthenticated(source) == f"instances.list of project shop: {message}"
+    file.mkdir()
+    assert f"no access token: [Errno 21] Is a directory: '{file}'; check" in unauthenticated(source)
+
+
+def test_response_without_a_valid_expiry_does_not_show_its_token(setup: Setup) -> None:
+    source = setup.source("impersonation")
+    setup.endpoint.failures[IAM] = Response(200, '{"accessToken": "another-secret", "expireTime": "soon"}')
+    assert "another-secret" not in unauthenticated(source)
+
+
+def test_retry_after_of_the_token_endpoint_is_respected(setup: Setup) -> None:
+    """A retry after the deadline is not made."""
+    source = setup.source("key file", seconds=30)
+    setup.endpoint.failures["/token"] = Response(503, "busy", headers={"Retry-After": "60"})
+    unauthenticated(source)
+    assert setup.retries == []
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith((", account", ", source"))])
@@ -299,7 +346,7 @@ class TestRenewal:
     def test_unusable_token_is_not_shown(self, setup: Setup, kind: str, token: object) -> None:
         source = setup.source(kind)
         fields = {"access_token": token, "accessToken": token, "expires_in": 3600, "expireTime": "2999-01-01T00:00:00Z"}
-        setup.endpoint.failures[KINDS[kind].path] = Failure(200, json.dumps(fields))
+        setup.endpoint.failures[KINDS[kind].path] = Response(200, json.dumps(fields))
         for _ in range(2):
             message = unauthenticated(source)
             assert not {"sec", "ret", "secret"} & set(message.replace("'", " ").split())

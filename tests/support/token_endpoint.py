@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,16 +11,17 @@ from urllib.parse import urlsplit
 
 METADATA_ACCOUNT = "workload@shop.iam.gserviceaccount.com"
 METADATA = "/computeMetadata/v1/instance/service-accounts/default/"
-SUBJECT_TOKEN = "subject-token-secret"
+SUBJECT_TOKEN = "subject-token-secret"  # noqa: S105 (of this test)
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A response in place of a token."""
+class Response:
+    """A response: what the server sends for a path."""
 
     status: int
     body: str
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -28,7 +29,7 @@ class TokenEndpoint:
     """The server. Every token is a new one, valid for `lifetime` seconds."""
 
     lifetime: int = 3600
-    failures: dict[str, Failure] = field(default_factory=dict)  # by the end of the path
+    failures: dict[str, Response] = field(default_factory=dict)  # by the end of the path
     hanging: str | None = None  # the end of the path of requests that are not responded to
     before_token: Callable[[], object] = lambda: None
     failures_left: int = 1_000_000  # then failures end
@@ -55,29 +56,29 @@ class TokenEndpoint:
             self._server.shutdown()
             self._server.server_close()
 
-    def respond(self, path: str, request: str) -> tuple[int, str, str] | None:
-        """Status, body and content type for a path; None for no response."""
+    def respond(self, path: str, request: str) -> Response | None:
+        """The response for a path; None for none."""
         self.paths.append(path)
         if self.hanging and path.endswith(self.hanging):
             self._stopping.wait()
             return None
         if self.echo and path.endswith(self.echo):
-            return 400, request, "text/plain"
+            return Response(400, request, "text/plain")
         for end, failure in self.failures.items():
             if path.endswith(end) and self.failures_left > 0:
                 self.failures_left -= 1
-                return failure.status, failure.body, failure.content_type
+                return failure
         match path:
             case "/":
-                return 200, "computeMetadata/", "text/plain"
+                return Response(200, "computeMetadata/", "text/plain")
             case "/computeMetadata/v1/project/project-id":
-                return 200, "shop", "text/plain"
+                return Response(200, "shop", "text/plain")
             case "/subject-token":
-                return 200, json.dumps({"id_token": SUBJECT_TOKEN}), "application/json"
+                return Response(200, json.dumps({"id_token": SUBJECT_TOKEN}))
             case _ if path.startswith(METADATA.removesuffix("default/")) and path.endswith("/"):
-                return 200, json.dumps({"email": METADATA_ACCOUNT, "scopes": []}), "application/json"
+                return Response(200, json.dumps({"email": METADATA_ACCOUNT, "scopes": []}))
         self.before_token()
-        return 200, json.dumps(self._token(path)), "application/json"
+        return Response(200, json.dumps(self._token(path)))
 
     def _token(self, path: str) -> dict[str, object]:
         token = f"access-token-secret-{len(self.tokens) + 1}"
@@ -98,15 +99,16 @@ class TokenEndpoint:
                 if response is None:
                     self.close_connection = True
                     return
-                status, body, content_type = response
-                self.send_response(status)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Metadata-Flavor", "Google")
-                self.send_header("Content-Length", str(len(body.encode())))
+                body = response.body.encode()
+                self.send_response(response.status)
+                headers = {"Content-Type": response.content_type, "Metadata-Flavor": "Google", **response.headers}
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body.encode())
+                self.wfile.write(body)
 
-            do_POST = do_GET
+            def do_POST(self) -> None:
+                self.do_GET()
 
             def log_message(self, *_args: object) -> None:
                 """Log nothing."""
