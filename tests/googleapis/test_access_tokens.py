@@ -95,7 +95,7 @@ def private_key() -> str:
 class Api(BaseHTTPRequestHandler):
     """The Cloud SQL Admin API: an empty list of instances, after `rejected` responses with status 401."""
 
-    protocol_version = "HTTP/1.1"
+    protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
     tokens: list[str]
     rejected = 0
 

@@ -73,6 +73,8 @@ class TokenEndpoint:
                 return Response(200, "computeMetadata/", "text/plain")
             case "/computeMetadata/v1/project/project-id":
                 return Response(200, "shop", "text/plain")
+            case "/computeMetadata/v1/universe/universe-domain":
+                return Response(404, "", "text/plain")
             case "/subject-token":
                 return Response(200, json.dumps({"id_token": SUBJECT_TOKEN}))
             case _ if path.startswith(METADATA.removesuffix("default/")) and path.endswith("/"):
@@ -90,7 +92,7 @@ class TokenEndpoint:
 
     def _handler(endpoint) -> type[BaseHTTPRequestHandler]:  # noqa: N805 (the handler's self is another)
         class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+            protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
 
             def do_GET(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
