@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, quote_plus, urlsplit
 
 from google.auth import jwt
 from google.auth.credentials import TokenState
-from google.auth.exceptions import GoogleAuthError, RefreshError
+from google.auth.exceptions import GoogleAuthError
 
 from exporter.facts.model import PollResult
 from exporter.googleapis.errors import (
@@ -100,13 +100,13 @@ class _TokenRequests:
 
     def unusable(self, error: Exception) -> SourceError:
         """The error for credentials that google-auth cannot use, or a response without a token. Quotes no response."""
-        said = str(error.args[0]).rstrip(".") if error.args and isinstance(error.args[0], str) else ""
+        args = error.args if isinstance(error, GoogleAuthError) else ()
+        said = args[0].rstrip(".") if args and isinstance(args[0], str) else ""
         if self._url is None:
-            known = isinstance(error, GoogleAuthError) and said
-            reason = known or (str(error) if isinstance(error, OSError) else type(error).__name__)
+            reason = said or (str(error) if isinstance(error, OSError) else type(error).__name__)
             text = f"{self._request}: no access token: {reason}; check cloudsql.credentials"
             return SourceError(PollResult.UNAUTHENTICATED, text)
-        reason = "answered 200 without a usable token" + (f" ({said})" if said and type(error) is RefreshError else "")
+        reason = "answered 200 without a usable token" + (f" ({said})" if said else "")
         return self._error(reason, "check for a proxy in between, or a wrong URL in the credentials", transient=True)
 
     def _error(

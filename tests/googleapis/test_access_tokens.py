@@ -69,15 +69,22 @@ KINDS = {
         "/token", "the user of the application default credentials", "run `gcloud auth application-default login` again"
     ),
 }
+GKE_TEXT = """Unable to generate access token; IAM returned 403 Forbidden: Permission
+'iam.serviceAccounts.getAccessToken' denied on resource (or it may not exist).
+This error could be caused by a missing IAM policy binding on the target IAM service account"""
 HTML = "<html><title>Sign in</title></html>"
 REFUSED = Response(400, '{"error": "invalid_grant", "error_description": "Invalid JWT Signature."}')
 FORBIDDEN = Response(403, '{"error": {"code": 403, "message": "Permission denied.", "status": "PERMISSION_DENIED"}}')
 UNAVAILABLE = Response(503, "<h1>Service Unavailable</h1>", "text/html")
-# What the endpoint does, what the message says about it, and whether the remedy of the kind follows.
+# What the endpoint does, what the message says about it, and whether it refuses: then the remedy of the kind follows,
+# and the request is not retried.
 FAILURES = {
     "400": (REFUSED, "answered 400 invalid_grant: Invalid JWT Signature;", True),
     "403": (FORBIDDEN, "answered 403 Permission denied;", True),
+    "403 text": (Response(403, GKE_TEXT, "text/plain"), f"answered 403 {' '.join(GKE_TEXT.split())};", True),
     "403 HTML": (Response(403, HTML, "text/html"), "answered 403 Sign in;", True),
+    "404": (Response(404, ""), "answered 404 no reason given;", True),
+    "429": (Response(429, "slow down"), "answered 429 slow down; if this lasts", False),
     "503": (UNAVAILABLE, "answered 503 Service Unavailable; if this lasts, check that 127.0.0.1 is up", False),
     "HTML": (Response(200, HTML, "text/html"), "answered 200 without a usable token", False),
     "other JSON": (Response(200, "{}"), "answered 200 without a usable token", False),
@@ -194,12 +201,17 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Setup]:
         yield Setup(tmp_path, monkeypatch, endpoint, api_url)
 
 
-def unauthenticated(source: GoogleSource) -> str:
-    """The message of the error with this result that a request raises."""
+def request_error(source: GoogleSource) -> SourceError:
     with pytest.raises(SourceError) as raised:
         list(source.instances("shop"))
-    assert raised.value.result is PollResult.UNAUTHENTICATED, str(raised.value)
-    return str(raised.value)
+    return raised.value
+
+
+def unauthenticated(source: GoogleSource) -> str:
+    """The message of the error with this result that a request raises."""
+    error = request_error(source)
+    assert error.result is PollResult.UNAUTHENTICATED, str(error)
+    return str(error)
 
 
 def assert_no_secret(text: str, endpoint: TokenEndpoint) -> None:
@@ -222,7 +234,9 @@ def test_failed_token_request_is_reported_as_such(
         endpoint.hanging = expected.path
     else:
         endpoint.stop()
-    message = unauthenticated(source)
+    error = request_error(source)
+    message = str(error)
+    assert (error.result, error.transient) == (PollResult.UNAUTHENTICATED, not remedy_follows), message
     assert message.startswith("instances.list of project shop: no access token for ")
     assert f": {endpoint.address} {reason}" in message
     if failure != "connection refused":  # then the first request fails, which may be that of another endpoint
