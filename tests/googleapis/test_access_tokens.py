@@ -20,7 +20,7 @@ from exporter.facts.model import PollResult
 from exporter.googleapis import GoogleApis
 from exporter.googleapis.retry import RateLimiter, Retrying
 from exporter.googleapis.source import GoogleSource
-from exporter.scan.source import Page, SourceError
+from exporter.scan.source import SourceError
 from tests.googleapis.helpers import serve
 from tests.support.token_endpoint import METADATA, METADATA_ACCOUNT, SUBJECT_TOKEN, Response, TokenEndpoint
 
@@ -286,7 +286,7 @@ class TestRenewal:
     def test_token_is_used_until_it_is_about_to_expire(self, setup: Setup, kind: str) -> None:
         source = setup.source(kind)
         for _ in range(3):
-            assert list(source.instances("shop")) == [Page([])]
+            assert [page.items for page in source.instances("shop")] == [[]]
         assert Api.tokens == [setup.endpoint.tokens[-1]] * 3
         assert setup.requests == [("instances.list", "200")] * 3
 
@@ -306,7 +306,7 @@ class TestRenewal:
     ) -> None:
         source = setup.source(kind)
         monkeypatch.setattr(Api, "rejected", 1)
-        assert list(source.instances("shop")) == [Page([])]
+        assert [page.items for page in source.instances("shop")] == [[]]
         first, second = Api.tokens
         assert first != second == setup.endpoint.tokens[-1]
         assert setup.requests == [("instances.list", "401"), ("instances.list", "200")]
@@ -321,7 +321,7 @@ class TestRenewal:
         setup.endpoint.failures[KINDS[kind].path] = FORBIDDEN
         assert KINDS[kind].remedy in unauthenticated(source)
         setup.endpoint.failures.clear()
-        assert list(source.instances("shop")) == [Page([])]
+        assert [page.items for page in source.instances("shop")] == [[]]
 
     def test_all_threads_renew_at_the_same_time(self, setup: Setup, kind: str) -> None:
         """No project waits for the token request of another: each response here waits for those of all threads."""
@@ -338,7 +338,7 @@ class TestRenewal:
     def test_transient_failure_is_retried(self, setup: Setup, kind: str) -> None:
         source = setup.source(kind, seconds=30)
         setup.endpoint.failures[KINDS[kind].path], setup.endpoint.failures_left = UNAVAILABLE, 2
-        assert list(source.instances("shop")) == [Page([])]
+        assert [page.items for page in source.instances("shop")] == [[]]
         assert setup.retries == ["instances.list"] * 2
         assert setup.requests == [("instances.list", "200")]
 
