@@ -80,11 +80,11 @@ def test_check_config_lists_each_problem_with_its_line(tmp_path: Path) -> None:
 def test_missing_credentials_exit_with_1_and_one_line(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("targets: [{project: p}]\n")
-    result = run(
-        f"--config.file={file}", f"--state.path={tmp_path}", GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "none.json")
-    )
+    missing = tmp_path / "none.json"
+    result = run(f"--config.file={file}", f"--state.path={tmp_path}", GOOGLE_APPLICATION_CREDENTIALS=str(missing))
+    reason = f"the application default credentials cannot be used: File {missing} was not found; check {missing}, "
     assert result.returncode == 1
-    assert result.stderr.startswith("error: no application default credentials were found; run `gcloud auth")
+    assert result.stderr.startswith(f"error: {reason}")
     assert len(result.stderr.splitlines()) == 1
 
 
