@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from exporter.simulator.search import search_projects
 from exporter.simulator.timeline import Resource
 from exporter.simulator.worlds import World
 
@@ -16,7 +17,6 @@ _ROUTE = re.compile(
 )
 _METHODS = {(False, False): "instances.list", (True, False): "backupRuns.list", (True, True): "backupRuns.get"}
 _SEARCH = "/v3/projects:search"
-_TERM = re.compile(r"(labels\.(?P<label>[\w-]+)|state|id|projectId)[:=](?P<value>\S+)")
 
 Mask = dict[str, "Mask"]
 
@@ -66,7 +66,7 @@ def respond(request: Request) -> ApiResponse:
 def _body(request: Request) -> Resource:
     world, project, instance, query = request.world, request.project, request.instance, request.query
     if request.method == "projects.search":
-        projects = _search_projects(world, query.get("query", ""))
+        projects = search_projects(world, query.get("query", ""))
         return _page(projects, query, "projects", "", (100, 500), "pageSize")
     if not request.method:
         raise ApiError(404, "notFound", f"No such path: {request.path}")
@@ -97,20 +97,6 @@ def _check_access(world: World, project: str) -> None:
         raise ApiError(403, reason, message, status="PERMISSION_DENIED", details=[info])
     if reason:
         raise ApiError(403, reason, "The client is not authorized to make this request.")
-
-
-def _search_projects(world: World, query: str) -> list[Resource]:
-    """Return the projects that match all terms of the query; unsupported terms are ignored."""
-    found: list[Resource] = []
-    for name, project in sorted(world.projects.items()):
-        fields = {"state": "ACTIVE", "id": name, "projectId": name}
-        terms = [
-            (project.labels.get(term["label"]) if term["label"] else fields[term[1]], term["value"])
-            for term in _TERM.finditer(query)
-        ]
-        if all(actual == wanted for actual, wanted in terms):
-            found.append({"projectId": name, "state": "ACTIVE", "labels": dict(project.labels)})
-    return found
 
 
 def _page(

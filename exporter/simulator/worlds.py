@@ -19,6 +19,8 @@ class Project:
     instances: Mapping[str, Scenario] = field(default_factory=dict)
     access_error: str | None = None  # notAuthorized, accessNotConfigured
     labels: Mapping[str, str] = field(default_factory=lambda: {"env": "prod"})
+    parent: str = "organizations/1"  # or folders/ID
+    state: str = "ACTIVE"  # or DELETE_REQUESTED
 
 
 class World:

@@ -4,52 +4,25 @@ import gzip
 import json
 import urllib.request
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Any
 
 import pytest
-from jsonschema import Draft4Validator
 
 from exporter.googleapis.cloudsql import INSTANCE_FIELDS, RUN_FIELDS, RUNS_FIELDS
 from exporter.simulator import WORLDS, Simulator, World
 from exporter.simulator.api import Request, respond
+from tests.simulator.discovery import document, validator
+from tests.simulator.requests import get
 from tests.support.builders import DAY, HOUR, world
 
-DISCOVERY = json.loads((files("googleapiclient") / "discovery_cache/documents/sqladmin.v1.json").read_text())
-
-
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """A discovery schema as a JSON schema that allows no undeclared keys."""
-    result = {key: value for key, value in schema.items() if key in ("type", "enum", "pattern")}
-    if "$ref" in schema:
-        return strict(DISCOVERY["schemas"][schema["$ref"]])
-    if "items" in schema:
-        result["items"] = strict(schema["items"])
-    if "properties" in schema:
-        result["properties"] = {key: strict(inner) for key, inner in schema["properties"].items() if key not in OMITTED}
-        result["additionalProperties"] = False
-    if isinstance(schema.get("additionalProperties"), dict):
-        result["additionalProperties"] = strict(schema["additionalProperties"])
-    if schema.get("format") == "int64":
-        result["pattern"] = r"^-?\d{1,19}$"
-    if schema.get("format") == "google-datetime":
-        result["pattern"] = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
-    return result
-
-
-OMITTED = {"scheduledMaintenance", "replicationCluster", "deploymentInfo", "serverCaCert"}  # in no response
-
-INSTANCES = Draft4Validator(strict(DISCOVERY["schemas"]["InstancesListResponse"]))
-RUNS = Draft4Validator(strict(DISCOVERY["schemas"]["BackupRunsListResponse"]))
-RUN = Draft4Validator(strict(DISCOVERY["schemas"]["BackupRun"]))
+DISCOVERY = document("sqladmin.v1")
+INSTANCES = validator(DISCOVERY, "InstancesListResponse")
+RUNS = validator(DISCOVERY, "BackupRunsListResponse")
+RUN = validator(DISCOVERY, "BackupRun")
 
 
 def demo() -> World:
     return world(WORLDS["demo"]())
-
-
-def get(simulated: World, path: str, **query: str) -> dict[str, Any]:
-    return respond(Request(simulated, path, query)).body
 
 
 def test_responses_are_valid_by_the_discovery_document_at_any_time() -> None:
