@@ -58,7 +58,7 @@ class Request:
 def respond(request: Request) -> ApiResponse:
     """Return the response to a request."""
     try:
-        return ApiResponse(200, _apply_mask(_body(request), _parse_mask(request.query.get("fields", ""))))
+        return ApiResponse(200, _apply_mask(_body(request), parse_mask(request.query.get("fields", ""))))
     except ApiError as error:
         return error.response
 
@@ -72,7 +72,7 @@ def _body(request: Request) -> Resource:
         raise ApiError(404, "notFound", f"No such path: {request.path}")
     _check_access(world, project)
     if request.method == "instances.list":
-        return _page(world.instances(project), query, "items", "sql#instancesList", (500, 1000))
+        return _page(world.instances(project), query, "items", "", (500, 1000))  # without a kind, as recorded
     if instance != "-" and instance not in world.projects[project].instances:
         raise ApiError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
     runs = world.backup_runs(project, None if instance == "-" else instance)
@@ -88,13 +88,7 @@ def _check_access(world: World, project: str) -> None:
     reason = world.projects[project].access_error if project in world.projects else "notAuthorized"
     if reason == "accessNotConfigured":
         message = f"Cloud SQL Admin API has not been used in project {project} before or it is disabled."
-        info = {
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "SERVICE_DISABLED",
-            "domain": "googleapis.com",
-            "metadata": {"service": "sqladmin.googleapis.com", "consumer": f"projects/{project}"},
-        }
-        raise ApiError(403, reason, message, status="PERMISSION_DENIED", details=[info])
+        raise ApiError(403, reason, message, status="PERMISSION_DENIED")  # without details, as recorded
     if reason:
         raise ApiError(403, reason, "The client is not authorized to make this request.")
 
@@ -137,7 +131,7 @@ def _parse_page_token(token: str | None) -> int:
         raise ApiError(400, "invalidPageToken", "The page token is not valid.") from None
 
 
-def _parse_mask(text: str) -> Mask:
+def parse_mask(text: str) -> Mask:
     """Parse a field mask such as `items(id,error/code),nextPageToken`."""
     root: Mask = {}
     stack, current = [root], root
