@@ -37,6 +37,8 @@ class Fault:
             raise ValueError(f"unknown method {self.method!r}; known methods: {', '.join(METHODS)}")
         if not isinstance(self.seconds, int | float) or self.seconds < 0:
             raise ValueError("seconds must be a number of at least 0")
+        if not isinstance(self.details, bool):
+            raise ValueError("details must be true or false")
         if self.times is not None and (not isinstance(self.times, int) or self.times < 0):
             raise ValueError("times must be an integer of at least 0")
 
