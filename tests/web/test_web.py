@@ -15,7 +15,7 @@ from exporter.runtime import Exporter
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
-from exporter.web import WebServer, application, split_address
+from exporter.web import Service, WebServer, application, listen, split_address
 from tests.support.builders import config, eventually, world
 from tests.support.processes import fetch
 
@@ -36,7 +36,7 @@ def serving(
 ) -> Iterator[Served]:
     """An exporter that polls the simulator, with its web server; both are stopped at the end of the block."""
     exporter = Exporter(settings if callable(settings) else lambda: settings, simulator.world.clock)
-    server = WebServer(application(exporter, lifecycle=lifecycle), ["127.0.0.1:0"])
+    server = WebServer(Service(application(exporter, lifecycle=lifecycle), [listen("127.0.0.1:0")]))
     server.start()
     exporter.start()
     try:
@@ -174,7 +174,7 @@ def test_invalid_address_is_rejected_with_the_expected_format(address: str) -> N
 
 def test_every_listen_address_serves_the_endpoints(simulator: Simulator) -> None:
     exporter = Exporter(lambda: config(simulator.url), simulator.world.clock)
-    server = WebServer(application(exporter), ["127.0.0.1:0", "127.0.0.1:0"])
+    server = WebServer(Service(application(exporter), [listen("127.0.0.1:0"), listen("127.0.0.1:0")]))
     server.start()
     responses = [fetch(f"{url}-/healthy").text for url in server.urls]
     server.stop()
