@@ -32,14 +32,15 @@ MAX_PAGES = 2  # computed at once, so that they do not slow down scrapes
 
 
 def path_prefix(external_url: str) -> str:
-    """Return the path of an external URL, without a slash at its end. Raises ValueError."""
+    """Return the path of an external URL, or of a path alone, without a slash at its end. Raises ValueError."""
     try:
         parts = urlsplit(external_url)
-        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
+        valid = valid or (external_url.startswith("/") and not parts.netloc)
     except ValueError:
         valid = False
-    if not valid or parts.username or parts.query or parts.fragment or not external_url.isprintable():
-        raise ValueError(f"{external_url!r} is not a valid external URL; write http(s)://HOST[:PORT][/PATH]")
+    if not valid or parts.query or parts.fragment or not external_url.isprintable():
+        raise ValueError(f"{external_url!r} is not a valid external URL; write http(s)://HOST[:PORT][/PATH], or /PATH")
     path = unquote(parts.path).strip("/")
     if set(path) & set("{}\\") or not path.isprintable() or "//" in path:
         raise ValueError(f"{external_url!r}: the path contains characters that cannot be served")

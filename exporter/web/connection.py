@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
 from functools import lru_cache
+from itertools import count
 from typing import Any, Protocol
 
 import httptools
@@ -19,6 +20,9 @@ from uvicorn.server import ServerState
 MAX_HEAD = 1 << 16  # bytes
 MAX_BODY = 1 << 20  # bytes
 MAX_QUEUED = 16  # requests sent before the response to an earlier one
+
+
+_changes = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ class Connection(HttpToolsProtocol):
         self.app = self._run_application
         self.address = _address(accepted)
         self.phase = Phase.IDLE
-        self.since = 0.0  # when the phase began
+        self.changed = 0  # number of this change of the phase, among all connections
         self._accepted = accepted
         self._owner = owner
         self._limits = {
@@ -243,7 +247,7 @@ class Connection(HttpToolsProtocol):
     def _enter(self, phase: Phase) -> None:
         if phase is self.phase:
             return
-        self.phase, self.since = phase, self.loop.time()
+        self.phase, self.changed = phase, next(_changes)
         if self._timer:
             self._timer.cancel()
         limit = self._limits.get(phase)

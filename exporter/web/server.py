@@ -93,7 +93,8 @@ class WebServer:
 
     def stop(self) -> None:
         """Stop; responses in progress get a short time to end."""
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with suppress(RuntimeError):  # it has stopped
+            self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(GRACE_PERIOD)
 
     def closed(self, connection: Connection) -> None:
@@ -170,7 +171,7 @@ class WebServer:
     def _close_longest_idle(self) -> None:
         """Close a connection, if possible one without a response in progress."""
         if self._connections:
-            longest = min(self._connections, key=lambda other: (other.phase is Phase.RESPONSE, other.since))
+            longest = min(self._connections, key=lambda other: (other.phase is Phase.RESPONSE, other.changed))
             self._connections.discard(longest)  # `closed` is called in a later turn of the event loop
             longest.abort()
 
