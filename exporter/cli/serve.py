@@ -67,7 +67,7 @@ def _services(options: argparse.Namespace, exporter: Exporter) -> list[Service]:
         listeners = [listen(address) for address in options.listen_address or [options.default_address]]
     services = [Service(app, listeners, path=f"{prefix}/")]
     if options.health_address:
-        services.append(Service(health_application(exporter), [listen(options.health_address)]))
+        services.append(Service(health_application(exporter), [listen(options.health_address, "--web.health-address")]))
     return services
 
 
