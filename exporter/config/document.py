@@ -54,12 +54,16 @@ class ConfigError(UserError):
 
 
 class Document(Generic[Schema]):
-    """A YAML document with the line of every key, and a problem for every duplicate key."""
+    """A YAML document with the line of every key, and a problem for every duplicate key.
+
+    `empty` tells, after validation, whether there was nothing in it, or comments only.
+    """
 
     def __init__(self, file: str, schema: type[Schema], loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> None:
         """`file` is the name used in problems; `loader` determines the types of scalars."""
         self.file = file
         self._schema, self._loader_class = schema, loader
+        self.empty = False
         self._lines: dict[KeyPath, int] = {}
         self._problems: list[Problem] = []
 
@@ -73,8 +77,9 @@ class Document(Generic[Schema]):
         except (yaml.YAMLError, RecursionError, ValueError) as error:
             raise ConfigError([Problem(self.file, None, "", f"is not YAML: {error}")]) from error
         problems = list(self._problems)
+        self.empty = data is None or data == ""
         try:
-            content = self._schema.model_validate(data if data is not None else {})
+            content = self._schema.model_validate({} if self.empty else data)
         except ValidationError as error:
             problems += [self._problem(details) for details in error.errors(include_url=False)]
         if problems:
