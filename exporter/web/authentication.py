@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.web.config import RateLimit, WebConfig, WebConfigFile
-from exporter.web.passwords import PasswordVerifier, TooManyVerificationsError
+from exporter.web.passwords import PasswordVerifier
 
 MonotonicClock = Callable[[], float]
 
@@ -29,7 +29,7 @@ class Authentication:
             return
         config = self._file.current
         if not self._within_rate(config.rate_limit):
-            await _too_many_requests()(scope, receive, send)
+            await PlainTextResponse("Too Many Requests\n", 429)(scope, receive, send)
             return
         send = _with_headers(send, config)
         response = await self._rejection(scope, config)
@@ -49,11 +49,8 @@ class Authentication:
             return None
         credentials = parse_credentials(Headers(scope=scope).get("authorization", ""))
         client = scope["client"][0] if scope.get("client") else ""
-        try:
-            if credentials and await self._passwords.verify(config.users, *credentials, client):
-                return None
-        except TooManyVerificationsError:
-            return _too_many_requests()
+        if credentials and await self._passwords.verify(config.users, *credentials, client):
+            return None
         return PlainTextResponse("Unauthorized\n", 401, {"WWW-Authenticate": "Basic"})
 
 
@@ -86,10 +83,6 @@ def parse_credentials(authorization: str) -> tuple[bytes, bytes] | None:
         return None
     user, colon, password = decoded.partition(b":")
     return (user, password) if colon else None
-
-
-def _too_many_requests() -> Response:
-    return PlainTextResponse("Too Many Requests\n", 429)
 
 
 def _with_headers(send: Send, config: WebConfig) -> Send:

@@ -11,7 +11,6 @@ repeats its password waits only once. Wrong passwords cannot delay or evict othe
 import asyncio
 import hmac
 import os
-from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakValueDictionary
@@ -19,14 +18,8 @@ from weakref import WeakValueDictionary
 import bcrypt
 
 MAX_REJECTED = 1000  # cached results
-MAX_WAITING_OF_CLIENT = 500  # verifications per user and client address; all unknown users count as one
-MAX_WAITING = 5000  # verifications
 _KNOWN_USER_THREADS = 2
 _MAX_PASSWORD_LENGTH = 72  # bytes; bcrypt ignores the rest
-
-
-class TooManyVerificationsError(Exception):
-    """More passwords wait to be verified than a server should accept."""
 
 
 class PasswordVerifier:
@@ -37,7 +30,7 @@ class PasswordVerifier:
         self._accepted: dict[bytes, bytes] = {}  # digest of the current hash and password, by user
         self._rejected: dict[bytes, None] = {}  # digests; oldest first
         self._locks: WeakValueDictionary[tuple[str, bytes | None], asyncio.Lock] = WeakValueDictionary()
-        self._waiting: Counter[tuple[str, bytes | None]] = Counter()
+        self._running: set[asyncio.Task[bool]] = set()
         self._known_users = ThreadPoolExecutor(_KNOWN_USER_THREADS, "password")
         self._unknown_users = ThreadPoolExecutor(1, "password-of-unknown-user")
 
@@ -45,34 +38,35 @@ class PasswordVerifier:
         """Whether the password is that of a user; `users` are bcrypt hashes by name.
 
         `client` is the address that the request came from. An unknown user takes the time of a known one.
-        Raises TooManyVerificationsError.
         """
         password = password[:_MAX_PASSWORD_LENGTH]
         digest = self._digest(user, users.get(user, b""), password)
         result = self._cached(user, digest)
         if result is not None:
             return result
-        lane = (client, user if user in users else None)
-        if self._waiting[lane] >= MAX_WAITING_OF_CLIENT or self._waiting.total() >= MAX_WAITING:
-            raise TooManyVerificationsError
-        self._waiting[lane] += 1
-        try:
-            async with self._locks.setdefault(lane, asyncio.Lock()):
-                result = self._cached(user, digest)
-                if result is None:
-                    result = await self._verify(users, user, password)
-                    self._store(users, user, digest, accepted=result)
-                return result
-        finally:
-            self._waiting[lane] -= 1
-            self._waiting += Counter()  # removes zeros
+        lock = self._locks.setdefault((client, user if user in users else None), asyncio.Lock())
+        await lock.acquire()
+        verification = asyncio.create_task(self._verify(users, user, password, digest, lock))
+        self._running.add(verification)
+        verification.add_done_callback(self._running.discard)
+        return await asyncio.shield(verification)  # if the client leaves, the result is ready when it comes back
 
-    async def _verify(self, users: Mapping[bytes, bytes], user: bytes, password: bytes) -> bool:
-        known = user in users
-        bcrypt_hash = users[user] if known else self._unmatchable_hash(users, user)
-        threads = self._known_users if known else self._unknown_users
-        matches = await asyncio.get_running_loop().run_in_executor(threads, bcrypt.checkpw, password, bcrypt_hash)
-        return known and matches
+    async def _verify(
+        self, users: Mapping[bytes, bytes], user: bytes, password: bytes, digest: bytes, lock: asyncio.Lock
+    ) -> bool:
+        """Verify a password unless its result is cached by now, cache the result, and release the lock."""
+        try:
+            result = self._cached(user, digest)
+            if result is None:
+                known = user in users
+                bcrypt_hash = users[user] if known else self._unmatchable_hash(users, user)
+                threads = self._known_users if known else self._unknown_users
+                loop = asyncio.get_running_loop()
+                result = await loop.run_in_executor(threads, bcrypt.checkpw, password, bcrypt_hash) and known
+                self._store(users, user, digest, accepted=result)
+            return result
+        finally:
+            lock.release()
 
     def _unmatchable_hash(self, users: Mapping[bytes, bytes], user: bytes) -> bytes:
         """A hash with the cost of one of the users, always the same one for a name. No hash ends with `z`."""

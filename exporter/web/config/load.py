@@ -80,6 +80,7 @@ def _pem_text(config: TlsServerConfig, name: str, folder: Path, read: Callable[[
         return str(text.get_secret_value() if isinstance(text, SecretStr) else text or "").encode()
     try:
         return read(folder / file)
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise TlsError(f"{name}_file", f"cannot read {folder / file}: {reason}") from error
+    except OSError as error:
+        raise TlsError(f"{name}_file", f"cannot read {folder / file}: {error.strerror}") from error
+    except ValueError as error:  # a null character
+        raise TlsError(f"{name}_file", "is not the path of a file") from error

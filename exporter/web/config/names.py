@@ -30,10 +30,9 @@ TLS12_CIPHER_SUITES: Mapping[str, str] = {
     "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA": "ECDHE-RSA-AES128-SHA",
     "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA": "ECDHE-RSA-AES256-SHA",
 }
-TLS13_CIPHER_SUITES = frozenset(  # accepted in `cipher_suites` and always enabled, as in Go
-    {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
-)
-CIPHER_SUITES = frozenset(TLS12_CIPHER_SUITES) | TLS13_CIPHER_SUITES
+# Accepted in `cipher_suites`, and always enabled, as in Go.
+TLS13_CIPHER_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+CIPHER_SUITES = (*TLS12_CIPHER_SUITES, *TLS13_CIPHER_SUITES)
 
 # Valid names of the format that are rejected, with the reason and the alternative.
 _UNVERIFIED = "requests a client certificate without verifying it, which Python's ssl module cannot do; use"

@@ -43,13 +43,10 @@ def _tls_problems(tls: TlsServerConfig) -> Iterator[tuple[str, str]]:
         for name in tls.model_fields_set:
             yield name, "has no effect without a certificate; add cert_file and key_file"
         return
-    if not tls.model_fields_set & {"cert", "cert_file"}:
-        yield ("key" if "key" in tls.model_fields_set else "key_file"), "is a key without a certificate; add cert_file"
-    if not tls.model_fields_set & {"key", "key_file"}:
-        yield (
-            ("cert" if "cert" in tls.model_fields_set else "cert_file"),
-            "is a certificate without a key; add key_file",
-        )
+    for name, other in (("cert", "key"), ("key", "cert")):
+        given = tls.model_fields_set & {name, f"{name}_file"}
+        if given and not tls.model_fields_set & {other, f"{other}_file"}:
+            yield given.pop(), f"is of no use without {other}_file or {other}"
     yield from _client_problems(tls)
     if VERSIONS[tls.min_version] > VERSIONS[tls.max_version]:
         yield "max_version", "must not be lower than min_version"

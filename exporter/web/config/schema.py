@@ -40,8 +40,8 @@ def one_of(text: object, choices: Collection[str]) -> str:
         return text
     if isinstance(text, str) and text in names.REJECTED:
         raise ValueError(f"{text} {names.REJECTED[text]}")
-    nearest = difflib.get_close_matches(str(text), choices, n=1) if isinstance(text, str) else []
-    raise ValueError(f"must be one of {', '.join(sorted(choices))}" + (f"; did you mean {nearest[0]}?" * bool(nearest)))
+    nearest = difflib.get_close_matches(str(text), choices, n=1)
+    raise ValueError(f"unknown; did you mean {nearest[0]}?" if nearest else f"must be one of {', '.join(choices)}")
 
 
 def _boolean(text: object) -> bool:

@@ -44,7 +44,9 @@ class VerifiedSSLObject(ssl.SSLObject):
         super().do_handshake()
         certificate = self.getpeercert()
         if certificate and not self.context.allowed_sans & _names(certificate):  # type: ignore[attr-defined]
-            raise ssl.SSLCertVerificationError("the client certificate has no allowed subject alternative name")
+            error = ssl.SSLCertVerificationError("the client certificate has no allowed subject alternative name")
+            error.reason = "CLIENT_CERTIFICATE_NOT_ALLOWED"
+            raise error
 
 
 class ServerContext(ssl.SSLContext):
@@ -69,9 +71,9 @@ def server_context(config: TlsServerConfig, pem: PemTexts) -> ServerContext:
     _set_cipher_suites(context, config.cipher_suites)
     _set_curves(context, config.curve_preferences)
     _load_certificate(context, config, pem)
-    if pem.client_ca:
-        _load_authorities(context, key_name(config, "client_ca"), pem.client_ca)
     context.verify_mode = CLIENT_AUTH_TYPES[config.client_auth_type]
+    if context.verify_mode is not ssl.CERT_NONE:
+        _load_authorities(context, key_name(config, "client_ca"), pem.client_ca)
     if config.client_allowed_sans:
         context.restrict_sans(config.client_allowed_sans)
     return context
@@ -127,7 +129,7 @@ def _load_authorities(context: ssl.SSLContext, key: str, certificates: bytes) ->
 
 
 def _unusable(error: ssl.SSLError) -> str:
-    return f"cannot be used: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    return f"cannot be used: {error.reason.replace('_', ' ').lower()}" if error.reason else "is not in PEM format"
 
 
 @contextmanager
