@@ -18,17 +18,17 @@ SETTLING_TIME = 0.1  # seconds between noticing a change and loading it: certifi
 class WebConfigFile:
     """The web configuration in force. Changes are recognized by content: not by time, inode or name of a link."""
 
-    def __init__(self, path: Path, on_load: Callable[[], None] = lambda: None) -> None:
-        """Load the file. Raises WebConfigError. `on_load` is called after each later attempt to load it."""
-        self._path, self._on_load = path, on_load
+    def __init__(self, path: Path) -> None:
+        """Load the file. Raises WebConfigError."""
+        self._path = path
         self._files = _FileReader()
         self.current = load(path, read=self._files.read)
         self.successful = True
         self._stopped = threading.Event()
 
-    def start(self) -> None:
-        """Check for changes in the background."""
-        threading.Thread(target=self._watch, name="web-config", daemon=True).start()
+    def start(self, on_reload: Callable[[], None]) -> None:
+        """Check for changes in the background. `on_reload` is called after each attempt to load the file again."""
+        threading.Thread(target=self._watch, args=(on_reload,), name="web-config", daemon=True).start()
 
     def stop(self) -> None:
         """Stop checking."""
@@ -55,14 +55,14 @@ class WebConfigFile:
             self.successful = True
             log.info("web configuration reloaded")
             _warn_of_less_security(before, self.current)
-        self._on_load()
 
-    def _watch(self) -> None:
+    def _watch(self, on_reload: Callable[[], None]) -> None:
         while not self._stopped.wait(CHECK_INTERVAL):
             if self.changed():
                 self._stopped.wait(SETTLING_TIME)
                 try:
                     self.reload()
+                    on_reload()
                 except Exception:  # the edge of this thread: it must go on
                     self.successful = False
                     log.exception("internal error, please report it")
