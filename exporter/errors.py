@@ -4,7 +4,7 @@ UserError
 ├── ConfigError         config/document.py          exit code 2
 │   └── WebConfigError  web/config/load.py          exit code 2
 ├── CredentialsError    googleapis/credentials.py   exit code 1; 3 from `status` and `once`
-├── ListenError         web/server.py               exit code 1
+├── ListenError         web/listeners.py            exit code 1
 └── StateInUseError     state/sqlite.py             exit code 1
 """
 

@@ -15,7 +15,7 @@ from exporter.errors import ExitCode
 from exporter.facts.model import Clock
 from exporter.googleapis import CredentialsError
 from exporter.runtime import Exporter, system_clock
-from exporter.web import WebServer, application
+from exporter.web import Limits, Service, WebServer, application, health_application, listen, passed_sockets
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,10 @@ def run_server(
     """Serve until SIGTERM or SIGINT. `print_banner` is called with the URLs before the first request."""
     tune_interpreter()
     exporter = Exporter(read_config, clock, options.shard)
-    server = WebServer(
-        application(exporter, lifecycle=options.lifecycle), options.listen_address or [options.default_address]
-    )
+    service, *probes = _services(options, exporter)
+    server = WebServer(service, *probes, limits=Limits(connections=options.max_connections))
     with signal_queue() as signals:
-        print_banner(server.urls)
+        print_banner(service.urls)
         server.start()
         exporter.start()
         log.info("serving", extra={"addresses": " ".join(server.urls)})
@@ -56,6 +55,20 @@ def run_server(
         exporter.stop()
         server.stop()
     return ExitCode.OK
+
+
+def _services(options: argparse.Namespace, exporter: Exporter) -> list[Service]:
+    """The exporter's pages, and the probes on an address of their own, if given. Raises ListenError."""
+    prefix = options.external_path
+    app = application(exporter, lifecycle=options.lifecycle, prefix=prefix)
+    if options.systemd_socket:
+        listeners = passed_sockets()
+    else:
+        listeners = [listen(address) for address in options.listen_address or [options.default_address]]
+    services = [Service(app, listeners, path=f"{prefix}/")]
+    if options.health_address:
+        services.append(Service(health_application(exporter), [listen(options.health_address)]))
+    return services
 
 
 def with_state_path(config: Config, path: Path | None) -> Config:
