@@ -18,17 +18,18 @@ SETTLING_TIME = 0.1  # seconds between noticing a change and loading it: certifi
 class WebConfigFile:
     """The web configuration in force. Changes are recognized by content: not by time, inode or name of a link."""
 
-    def __init__(self, path: Path) -> None:
-        """Load the file. Raises WebConfigError."""
+    def __init__(self, path: Path | None) -> None:
+        """Load the file; None means no file, and no settings. Raises WebConfigError."""
         self._path = path
         self._files = _FileReader()
-        self.current = load(path, read=self._files.read)
+        self.current = load(path, read=self._files.read) if path else WebConfig()
         self.successful = True
         self._stopped = threading.Event()
 
     def start(self, on_reload: Callable[[], None]) -> None:
         """Check for changes in the background. `on_reload` is called after each attempt to load the file again."""
-        threading.Thread(target=self._watch, args=(on_reload,), name="web-config", daemon=True).start()
+        if self._path:
+            threading.Thread(target=self._watch, args=(on_reload,), name="web-config", daemon=True).start()
 
     def stop(self) -> None:
         """Stop checking."""
@@ -44,6 +45,8 @@ class WebConfigFile:
 
     def reload(self) -> None:
         """Load the file again. If it cannot be used or is empty, the current configuration stays in force."""
+        if self._path is None:
+            return
         self._files = _FileReader()
         before = self.current
         try:
