@@ -180,7 +180,7 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         "--web.external-url",
         dest="external_path",
         type=_external_path,
-        default="",
+        default="/",
         metavar="URL",
         help="URL at which a reverse proxy serves the exporter; everything is served under its path (default: none)",
     )
