@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import IO, cast
 
 from exporter.web.config.names import CLIENT_AUTH_TYPES, CURVES, TLS12_CIPHER_SUITES, VERSIONS
 from exporter.web.config.schema import TlsServerConfig
@@ -134,17 +135,18 @@ def _unusable(error: ssl.SSLError) -> str:
 
 @contextmanager
 def _file(content: bytes) -> Iterator[str]:
-    """The path of a private file with some content: the ssl module reads keys from files only. It is in memory."""
-    if hasattr(os, "memfd_create"):
-        with os.fdopen(os.memfd_create("pem"), "wb") as file:
-            file.write(content)
-            file.flush()
-            yield f"/proc/self/fd/{file.fileno()}"
-    else:
-        with tempfile.NamedTemporaryFile() as temporary:
-            temporary.write(content)
-            temporary.flush()
-            yield temporary.name
+    """The path of a private file, in memory if possible: the ssl module reads keys from files only."""
+    with _private_file() as file:
+        file.write(content)
+        file.flush()
+        yield file.name if isinstance(file.name, str) else f"/proc/self/fd/{file.fileno()}"
+
+
+def _private_file() -> IO[bytes]:
+    try:
+        return os.fdopen(os.memfd_create("pem"), "wb")
+    except (AttributeError, OSError):  # another system than Linux, or a filter of system calls
+        return cast(IO[bytes], tempfile.NamedTemporaryFile())
 
 
 def _names(certificate: object) -> set[str]:

@@ -2,8 +2,10 @@
 
 import http.client
 import ipaddress
+import os
 import socket
 import ssl
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -130,6 +132,23 @@ def test_certificate_key_and_ca_may_be_inline(folder: Path) -> None:
         assert status(port, client(folder, issue(CA, usage=CLIENT))) == 200
         with refused_by_server():
             status(port, client(folder))
+
+
+@pytest.mark.parametrize("error", [AttributeError, PermissionError])
+def test_certificates_are_loaded_without_files_in_memory(
+    folder: Path, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Systems other than Linux have none, and filters of system calls may deny them."""
+
+    def fail(_name: str) -> int:
+        raise error
+
+    monkeypatch.setattr(os, "memfd_create", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    files = set(folder.iterdir()) | {folder / "web.yml"}
+    with tls_server(folder, f"{FILES}, {VERIFY}") as port:
+        assert set(folder.iterdir()) == files
+        assert status(port, client(folder, issue(CA, usage=CLIENT))) == 200
 
 
 def test_an_absolute_path_is_not_relative_to_the_configuration(
