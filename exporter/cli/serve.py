@@ -80,7 +80,7 @@ def _services(options: argparse.Namespace, exporter: Exporter, web_config: WebCo
         listeners = [listen(address) for address in options.listen_address or [options.default_address]]
     services = [Service(app, listeners, web_config.tls_context, f"{prefix}/")]
     if options.health_address:
-        services.append(Service(health_application(exporter), [listen(options.health_address)]))
+        services.append(Service(health_application(exporter), [listen(options.health_address, "--web.health-address")]))
     return services
 
 

@@ -36,7 +36,7 @@ def path_prefix(external_url: str) -> str:
     try:
         parts = urlsplit(external_url)
         valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
-        valid = valid or (external_url.startswith("/") and not parts.netloc)
+        valid = valid or (external_url[:1] in ("", "/") and not parts.netloc)
     except ValueError:
         valid = False
     if not valid or parts.query or parts.fragment or not external_url.isprintable():

@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 MAX_HEAD = 1 << 16  # bytes
 MAX_BODY = 1 << 20  # bytes
 MAX_QUEUED = 16  # requests sent before the response to an earlier one
+RECENT = 1.0  # seconds
 
 
 _changes = count(1)
@@ -74,7 +75,8 @@ class Connection(HttpToolsProtocol):
         self.app = self._run_application
         self.address = _address(accepted)
         self.phase = Phase.IDLE
-        self.changed = 0  # number of this change of the phase, among all connections
+        self.changed = 0  # number of the phase, counted over all connections
+        self._since = 0.0  # when the phase began
         self._accepted = accepted
         self._owner = owner
         self._limits = {
@@ -90,6 +92,12 @@ class Connection(HttpToolsProtocol):
         self._cycle: RequestResponseCycle | None = None  # the response in progress; `self.cycle` is the last one
         self._task: asyncio.Task[None] | None = None
         self._enter(Phase.HEAD)
+
+    @property
+    def in_progress(self) -> bool:
+        """Whether a response is being computed, or was read by the client a moment ago."""
+        reading = self.phase is Phase.READER and self.loop.time() - self._since < RECENT
+        return reading or self.phase is Phase.RESPONSE
 
     def abort(self) -> None:
         """Close the connection at once."""
@@ -247,7 +255,7 @@ class Connection(HttpToolsProtocol):
     def _enter(self, phase: Phase) -> None:
         if phase is self.phase:
             return
-        self.phase, self.changed = phase, next(_changes)
+        self.phase, self.changed, self._since = phase, next(_changes), self.loop.time()
         if self._timer:
             self._timer.cancel()
         limit = self._limits.get(phase)

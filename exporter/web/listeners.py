@@ -23,8 +23,11 @@ def split_address(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def listen(address: str) -> socket.socket:
-    """Return a socket that listens on `HOST:PORT`; without a host, on every interface. Raises ListenError."""
+def listen(address: str, flag: str = "--web.listen-address") -> socket.socket:
+    """Return a socket that listens on `HOST:PORT`; without a host, on every interface.
+
+    Raises ListenError, which names the flag.
+    """
     host, port = split_address(address)
     try:
         if host:
@@ -34,7 +37,7 @@ def listen(address: str) -> socket.socket:
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
         return socket.create_server(("", port), backlog=BACKLOG)
     except OSError as error:
-        hint = "another process listens there; stop it, or choose another address"
+        hint = f"another process listens there; stop it, or choose another port with {flag}"
         reason = hint if error.errno == errno.EADDRINUSE else str(error.strerror or error)
         raise ListenError(f"cannot listen on {address}: {reason}") from error
 

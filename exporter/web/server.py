@@ -16,7 +16,7 @@ import uvloop
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from exporter.web.connection import Connection, Limits, Phase
+from exporter.web.connection import Connection, Limits
 from exporter.web.limited_log import LimitedLog
 from exporter.web.listeners import listener_url
 
@@ -148,10 +148,12 @@ class WebServer:
             except OSError as error:  # mostly BlockingIOError: there are no more
                 if error.errno in NO_RESOURCES:
                     self._shortages.warning(reason=error.strerror)
-                    self._close_longest_idle()
-                    self._pause(listener, partial(self._accept, listener, config, tls_context))
+                    if self._connections:
+                        self._close_longest_idle()
+                    else:
+                        self._pause(listener, partial(self._accept, listener, config, tls_context))
                 return
-            while len(self._connections) >= self._limits.connections:
+            if len(self._connections) >= self._limits.connections:
                 self._close_longest_idle()
             accepted.setblocking(False)
             connection = Connection(config, self._state, self, accepted, self._limits)
@@ -170,10 +172,9 @@ class WebServer:
 
     def _close_longest_idle(self) -> None:
         """Close a connection, if possible one without a response in progress."""
-        if self._connections:
-            longest = min(self._connections, key=lambda other: (other.phase is Phase.RESPONSE, other.changed))
-            self._connections.discard(longest)  # `closed` is called in a later turn of the event loop
-            longest.abort()
+        longest = min(self._connections, key=lambda other: (other.in_progress, other.changed))
+        self._connections.discard(longest)  # `closed` is called in a later turn of the event loop
+        longest.abort()
 
     def _open(self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
         """Connect a protocol to its socket, after the TLS handshake."""

@@ -155,6 +155,7 @@ def test_redirects_to_the_page_contain_no_host(prefixed: str, path: str) -> None
 @pytest.mark.parametrize(
     ("external_url", "prefix"),
     [
+        ("", ""),
         ("http://proxy.example", ""),
         ("https://proxy.example/", ""),
         ("https://proxy.example:8443/a/b/", "/a/b"),
@@ -170,7 +171,6 @@ def test_the_prefix_is_the_path_of_the_external_url(external_url: str, prefix: s
 @pytest.mark.parametrize(
     "external_url",
     [
-        "",
         "proxy.example",
         "//proxy.example/a",
         "ftp://proxy.example/",
