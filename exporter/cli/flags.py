@@ -151,6 +151,13 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         help=f"address to serve on; may be repeated (default: {address})",
     )
     parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="file with TLS settings, users and more, in the format of Prometheus (default: none)",
+    )
+    parser.add_argument(
         "--web.enable-lifecycle",
         dest="lifecycle",
         action="store_true",
@@ -173,7 +180,7 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         "--web.external-url",
         dest="external_path",
         type=_external_path,
-        default="",
+        default="/",
         metavar="URL",
         help="URL at which a reverse proxy serves the exporter; everything is served under its path (default: none)",
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from exporter.facts.counters import Counters
-from exporter.facts.history import History, history
+from exporter.facts.history import History, history, with_vanished
 from exporter.facts.model import Instance
 from exporter.facts.packed_runs import PackedRuns
 
@@ -27,12 +27,15 @@ class Record:
 
     def updated(self, instance: Instance, runs: PackedRuns, now: datetime) -> "Record":
         """The record after another reading; the same object where nothing changed."""
+        if runs != self.history.runs:
+            runs = with_vanished(self.history.runs, runs)
         if runs == self.history.runs:
             after, counters = self.history, self.counters.without_expired(now)
         else:
             headers = runs.headers()
             after, counters = history(runs, headers), self.counters.updated(runs, headers, now)
-        unchanged = after is self.history and counters is self.counters and instance == self.instance
+        instance = self.instance if instance == self.instance else instance
+        unchanged = after is self.history and counters is self.counters and instance is self.instance
         return self if unchanged else Record(instance, after, counters)
 
 
@@ -49,7 +52,7 @@ class ResponseDigests:
     """Digests of fully readable responses, by which unchanged ones need not be parsed again. Not saved.
 
     `instances` is that of the listing of instances, which was parsed to `selected`; `newest_runs` that of the first
-    page of the newest runs, all of which are known.
+    page of the newest runs, all of which are known, and which contains every run in progress.
     """
 
     instances: bytes

@@ -1,14 +1,19 @@
 """HTTP: the applications and the server that runs them."""
 
 from exporter.web.app import application, health_application, path_prefix
+from exporter.web.authentication import Authentication
+from exporter.web.config import WebConfigError, WebConfigFile
 from exporter.web.connection import Limits
 from exporter.web.listeners import ListenError, listen, passed_sockets, split_address
 from exporter.web.server import Service, WebServer
 
 __all__ = [
+    "Authentication",
     "Limits",
     "ListenError",
     "Service",
+    "WebConfigError",
+    "WebConfigFile",
     "WebServer",
     "application",
     "health_application",
