@@ -19,7 +19,7 @@ from exporter.errors import ExitCode
 from exporter.googleapis import CredentialsError
 from exporter.polling import shard
 from exporter.simulator import KINDS, Fault, parse_world
-from exporter.web import split_address
+from exporter.web import path_prefix, split_address
 
 Command = Callable[[argparse.Namespace], ExitCode]
 
@@ -151,10 +151,46 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         help=f"address to serve on; may be repeated (default: {address})",
     )
     parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=Path,
+        metavar="FILE",
+        help="file with TLS settings, users and more, in the format of Prometheus (default: none)",
+    )
+    parser.add_argument(
         "--web.enable-lifecycle",
         dest="lifecycle",
         action="store_true",
         help="enable reload with POST /-/reload (default: off)",
+    )
+    parser.add_argument(
+        "--web.systemd-socket",
+        dest="systemd_socket",
+        action="store_true",
+        help="serve on the sockets passed by systemd instead of --web.listen-address (default: off)",
+    )
+    parser.add_argument(
+        "--web.health-address",
+        dest="health_address",
+        type=_address,
+        metavar="HOST:PORT",
+        help="address that serves /-/healthy and /-/ready without password and TLS, for probes (default: none)",
+    )
+    parser.add_argument(
+        "--web.external-url",
+        dest="external_path",
+        type=_external_path,
+        default="/",
+        metavar="URL",
+        help="URL at which a reverse proxy serves the exporter; everything is served under its path (default: none)",
+    )
+    parser.add_argument(
+        "--web.max-connections",
+        dest="max_connections",
+        type=_positive,
+        default=512,
+        metavar="N",
+        help="connections above which the longest idle ones are closed (default: %(default)s)",
     )
     parser.set_defaults(default_address=address)
 
@@ -233,6 +269,13 @@ def _address(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _external_path(text: str) -> str:
+    try:
+        return path_prefix(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _non_negative(text: str) -> int:

@@ -1,0 +1,93 @@
+"""Verification of passwords against bcrypt hashes.
+
+A bcrypt hash takes tens of milliseconds to several seconds to verify, in threads. Results are cached, so a client that
+repeats its password waits only once. Wrong passwords cannot delay or evict others:
+
+- Accepted and rejected passwords are cached apart.
+- Each pair of client address and user is verified in its own order, one password at a time. All unknown users of an
+  address count as one user, and use a thread of their own.
+"""
+
+import asyncio
+import hmac
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakValueDictionary
+
+import bcrypt
+
+MAX_REJECTED = 1000  # cached results
+_KNOWN_USER_THREADS = 2
+_MAX_PASSWORD_LENGTH = 72  # bytes; bcrypt ignores the rest
+
+
+class PasswordVerifier:
+    """Verifies passwords, in an event loop."""
+
+    def __init__(self) -> None:
+        self._secret = os.urandom(32)
+        self._accepted: dict[bytes, bytes] = {}  # digest of the current hash and password, by user
+        self._rejected: dict[bytes, None] = {}  # digests; oldest first
+        self._locks: WeakValueDictionary[tuple[str, bytes | None], asyncio.Lock] = WeakValueDictionary()
+        self._running: set[asyncio.Task[bool]] = set()
+        self._known_users = ThreadPoolExecutor(_KNOWN_USER_THREADS, "password")
+        self._unknown_users = ThreadPoolExecutor(1, "password-of-unknown-user")
+
+    async def verify(self, users: Mapping[bytes, bytes], user: bytes, password: bytes, client: str) -> bool:
+        """Whether the password is that of a user; `users` are bcrypt hashes by name.
+
+        `client` is the address that the request came from. An unknown user takes the time of a known one.
+        """
+        password = password[:_MAX_PASSWORD_LENGTH]
+        digest = self._digest(user, users.get(user, b""), password)
+        result = self._cached(user, digest)
+        if result is not None:
+            return result
+        lock = self._locks.setdefault((client, user if user in users else None), asyncio.Lock())
+        await lock.acquire()
+        verification = asyncio.create_task(self._verify(users, user, password, digest, lock))
+        self._running.add(verification)
+        verification.add_done_callback(self._running.discard)
+        return await asyncio.shield(verification)  # if the client leaves, the result is ready when it comes back
+
+    async def _verify(
+        self, users: Mapping[bytes, bytes], user: bytes, password: bytes, digest: bytes, lock: asyncio.Lock
+    ) -> bool:
+        """Verify a password unless its result is cached by now, cache the result, and release the lock."""
+        try:
+            result = self._cached(user, digest)
+            if result is None:
+                known = user in users
+                bcrypt_hash = users[user] if known else self._unmatchable_hash(users, user)
+                threads = self._known_users if known else self._unknown_users
+                loop = asyncio.get_running_loop()
+                result = await loop.run_in_executor(threads, bcrypt.checkpw, password, bcrypt_hash) and known
+                self._store(users, user, digest, accepted=result)
+            return result
+        finally:
+            lock.release()
+
+    def _unmatchable_hash(self, users: Mapping[bytes, bytes], user: bytes) -> bytes:
+        """A hash with the cost of one of the users, always the same one for a name. No hash ends with `z`."""
+        costs = sorted(int(bcrypt_hash[4:6]) for bcrypt_hash in users.values())
+        cost = costs[int.from_bytes(self._digest(user)) % len(costs)]
+        return bcrypt.gensalt(cost) + b"z" * 31
+
+    def _cached(self, user: bytes, digest: bytes) -> bool | None:
+        if hmac.compare_digest(self._accepted.get(user, b""), digest):
+            return True
+        return False if digest in self._rejected else None
+
+    def _store(self, users: Mapping[bytes, bytes], user: bytes, digest: bytes, *, accepted: bool) -> None:
+        if accepted:
+            self._accepted = {name: value for name, value in self._accepted.items() if name in users} | {user: digest}
+            return
+        if len(self._rejected) >= MAX_REJECTED:
+            del self._rejected[next(iter(self._rejected))]
+        self._rejected[digest] = None
+
+    def _digest(self, *parts: bytes) -> bytes:
+        """A keyed digest. The length of each part precedes it: other parts have another digest."""
+        message = b"".join(len(part).to_bytes(4) + part for part in parts)
+        return hmac.digest(self._secret, message, "sha256")
