@@ -1,14 +1,19 @@
 """HTML of the pages: the templates, the functions that they use, and the headers of a page."""
 
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from exporter.config import format_duration
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.rules import Protection
+from exporter.web.pages.days import DayCell
 from exporter.web.pages.words import ICONS, bytes_text, state_word
 from exporter.web.static_files import static_path
 
@@ -36,10 +41,18 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.environment.globals.update(static_path=static_path, ICONS=ICONS, timedelta=timedelta)
+        self.environment.globals.update(static_path=static_path, ICONS=ICONS)
         self.environment.filters.update(
             duration=format_duration, bytes=bytes_text, word=state_word, utc=utc_text, minute=minute_text, iso=iso_text
         )
+
+    @cached_property
+    def _macros(self) -> Any:
+        return self.environment.get_template("macros.html.jinja").module
+
+    def strip(self, cells: Sequence[DayCell]) -> Markup:
+        """The last days of an instance."""
+        return Markup(self._macros.strip(cells))  # noqa: S704 (escaped by the template)
 
     def page(
         self,

@@ -112,9 +112,7 @@ def _listed_outcomes(runs: PackedRuns, first: date) -> dict[date, RunStatus]:
     return outcomes
 
 
-def _cell(
-    day: date, recorded: tuple[ProjectDay, InstanceDay] | None, listed: RunStatus | None, today: date
-) -> DayCell:
+def _cell(day: date, recorded: tuple[ProjectDay, InstanceDay] | None, listed: RunStatus | None, today: date) -> DayCell:
     if recorded is None:
         return DayCell(day, _OUTCOMES.get(listed, DayKind.UNKNOWN) if listed else DayKind.NOT_OBSERVED)
     project, instance = recorded

@@ -3,7 +3,7 @@
 import json
 import shlex
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from exporter.facts.model import InstanceId
 from exporter.verdict.assess import Verdict
@@ -26,6 +26,18 @@ class Command:
 
     purpose: str
     command: str
+
+
+def site_url(text: str) -> str:
+    """Return the URL of a site without a slash at its end. Raises ValueError."""
+    try:
+        url = urlsplit(text)
+        valid = url.scheme in ("http", "https") and url.hostname and url.port != 0 and url.username is None
+    except ValueError:
+        valid = False
+    if not valid or url.query or url.fragment or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} is not a valid URL; write http(s)://HOST[:PORT][/PATH]")
+    return text.rstrip("/")
 
 
 def instance_path(instance: InstanceId) -> str:

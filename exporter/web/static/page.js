@@ -45,11 +45,10 @@ async function applyFilters(form) {
     return;
   }
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const results = page.getElementById("results");
-  if (results) {
-    document.getElementById("results").replaceWith(results);
-    history.replaceState(null, "", url);
+  for (const part of document.querySelectorAll("[data-results]")) {
+    part.replaceWith(page.getElementById(part.id));
   }
+  history.replaceState(null, "", url);
 }
 
 for (const form of document.querySelectorAll("form.filters")) {
