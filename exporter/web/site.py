@@ -1,6 +1,7 @@
 """The pages for people, rendered from what the exporter knows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 
 from markupsafe import Markup
@@ -94,7 +95,7 @@ class Site:
             evaluation,
             icon=verdict.state,
             page=page,
-            problem_texts=_problem_texts(evaluation),
+            problem_texts=_problem_texts(_of_project(evaluation, project)),
             meanings=MEANINGS,
             letters=LETTERS,
         )
@@ -161,10 +162,8 @@ class _Strip:
 
 
 def _limited(selection: Selection) -> Selection:
-    size = min(selection.limit or PAGE_SIZE, MAX_PAGE_SIZE)
-    return Selection(
-        selection.states, selection.projects, selection.text, selection.labels, selection.sort, size, selection.offset
-    )
+    """The selection with a page that is not too large to render."""
+    return replace(selection, limit=min(selection.limit or PAGE_SIZE, MAX_PAGE_SIZE))
 
 
 def _worst_state(evaluation: Evaluation, *, any_outdated: bool) -> Protection | None:
@@ -173,6 +172,11 @@ def _worst_state(evaluation: Evaluation, *, any_outdated: bool) -> Protection | 
     if any_outdated or any(status.message for status in evaluation.projects):
         states.add(Protection.UNKNOWN)
     return next((state for state in WORST_FIRST if state in states), None)
+
+
+def _of_project(evaluation: Evaluation, project: str) -> Evaluation:
+    """The part of an evaluation that problems of one project are read from."""
+    return replace(evaluation, projects=tuple(s for s in evaluation.projects if s.project == project), searches=())
 
 
 def _problem_texts(evaluation: Evaluation) -> list[str]:

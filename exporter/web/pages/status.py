@@ -63,12 +63,12 @@ class StateCount:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the table; without a link, it cannot be sorted."""
+class Heading:
+    """A heading of the table; without a link, it cannot be sorted by."""
 
     title: str
     link: str = ""
-    order: str = ""  # of the table by this column: ascending, descending or empty
+    order: str = ""  # of the table by this value: ascending, descending or empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class StatusPage:
     rows: Sequence[Row]
     total: int
     counts: Sequence[StateCount]
-    columns: Sequence[Column]
+    columns: Sequence[Sequence[Heading]]  # one or two headings each
     options: FilterOptions
     first_link: str
     previous_link: str  # empty on the first page
@@ -106,16 +106,14 @@ class StatusPage:
 
 
 _COLUMNS = (
-    ("State", "state"),
-    ("Instance", "instance"),
-    ("Project", "project"),
-    ("Reason", ""),
-    ("Loss if restored now", "recovery_point"),
-    ("Next change", ""),
-    ("Last success", "last_success"),
-    ("Next due", "next_due"),
-    ("Duration", "duration"),
-    ("Last 14 days", ""),
+    (("State", "state"),),
+    (("Instance", "instance"), ("Project", "project")),
+    (("Reason", ""),),
+    (("Loss if restored now", "recovery_point"),),
+    (("Next change", ""),),
+    (("Last success", "last_success"), ("Duration", "duration")),
+    (("Next due", "next_due"),),
+    (("Last 14 days", ""),),
 )
 
 
@@ -136,7 +134,7 @@ def status_page(
         rows=[status_row(verdict, evaluation, statuses, days(verdict)) for verdict in selected.verdicts],
         total=selected.total,
         counts=[_state_count(state, selection, selected, outdated) for state in WORST_FIRST],
-        columns=[_column(title, key, selection) for title, key in _COLUMNS],
+        columns=[[_heading(title, key, selection) for title, key in column] for column in _COLUMNS],
         options=options,
         first_link=_link(replace(selection, offset=0)),
         previous_link=_link(replace(selection, offset=max(0, selection.offset - size))) if selection.offset else "",
@@ -204,12 +202,12 @@ def _state_count(
     return StateCount(badge(state, current=not count or old < count), count, old, link, chosen)
 
 
-def _column(title: str, key: str, selection: Selection) -> Column:
+def _heading(title: str, key: str, selection: Selection) -> Heading:
     if not key:
-        return Column(title)
+        return Heading(title)
     order = {key: "ascending", f"-{key}": "descending"}.get(selection.sort, "")
     sort = f"-{key}" if order == "ascending" else key
-    return Column(title, _link(replace(selection, sort=sort, offset=0)), order)
+    return Heading(title, _link(replace(selection, sort=sort, offset=0)), order)
 
 
 def _link(selection: Selection) -> str:
