@@ -5,12 +5,13 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from exporter import __version__
 from exporter.config import Config, ConfigError
+from exporter.facts.daily import InstanceDay, ProjectDay
 from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.model import Clock
 from exporter.facts.record import ProjectScan
@@ -149,6 +150,10 @@ class Exporter:
     def snapshot(self) -> Snapshot:
         """Everything known, before it is judged."""
         return self._running.poller.snapshot
+
+    def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
+        """The days of an instance in the daily record, from one to another, oldest first."""
+        return self._shared.ledger.days(project, instance, first, last)
 
     def ready(self) -> bool:
         """Whether there are facts to serve."""

@@ -11,13 +11,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from exporter.config import ConfigError, format_duration
 from exporter.googleapis import CredentialsError
 from exporter.runtime import Exporter
 from exporter.verdict import summary
+from exporter.verdict.listing import Listing
+from exporter.web.api.endpoints import Api
 from exporter.web.scrape import ScrapeEndpoint
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,9 @@ def application(exporter: Exporter, *, lifecycle: bool = False, prefix: str = ""
     templates = Environment(loader=PackageLoader("exporter.web"), autoescape=True, undefined=StrictUndefined)
     page = templates.get_template("status.html.jinja")
 
-    def status_page() -> Response:
+    api = Api(exporter, Listing())
+
+    def status_page(_request: Request) -> Response:
         evaluation = exporter.evaluate()
         text = page.render(
             evaluation=evaluation,
@@ -63,9 +67,6 @@ def application(exporter: Exporter, *, lifecycle: bool = False, prefix: str = ""
             format_duration=format_duration,
         )
         return HTMLResponse(text, headers=_PAGE_HEADERS)
-
-    def status_json() -> Response:
-        return JSONResponse(summary.as_json(exporter.evaluate()))
 
     def reload(_request: Request) -> Response:
         try:
@@ -80,7 +81,9 @@ def application(exporter: Exporter, *, lifecycle: bool = False, prefix: str = ""
     routes = [
         Route("/metrics", ScrapeEndpoint(exporter), methods=["GET"]),  # the exposition compresses itself
         Route("/", _page(status_page, pages), middleware=compressed),
-        Route("/api/v1/status", _page(status_json, pages), middleware=compressed),
+        Route("/api/v1/status", _page(api.status, pages), middleware=compressed),
+        Route("/api/v1/instances/{project}/{instance:path}", _page(api.instance, pages), middleware=compressed),
+        Route("/api/v1/openapi.json", _page(api.openapi, pages), middleware=compressed),
         *_probes(exporter),
     ]
     if lifecycle:
@@ -107,12 +110,12 @@ def _probe_response(success: bool, success_text: str, failure_text: str) -> Resp
     return PlainTextResponse(f"{success_text if success else failure_text}\n", status_code=200 if success else 503)
 
 
-def _page(respond: Callable[[], Response], pages: asyncio.Semaphore) -> Callable[[Request], Awaitable[Response]]:
+def _page(respond: Callable[[Request], Response], pages: asyncio.Semaphore) -> Callable[[Request], Awaitable[Response]]:
     """Return an endpoint that computes its responses in a thread, a limited number at once."""
 
-    async def endpoint(_request: Request) -> Response:
+    async def endpoint(request: Request) -> Response:
         async with pages:
-            return await run_in_threadpool(respond)
+            return await run_in_threadpool(respond, request)
 
     return endpoint
 
