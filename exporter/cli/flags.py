@@ -19,7 +19,7 @@ from exporter.errors import ExitCode
 from exporter.googleapis import CredentialsError
 from exporter.polling import shard
 from exporter.simulator import KINDS, Fault, parse_world
-from exporter.web import path_prefix, split_address
+from exporter.web import path_prefix, site_url, split_address
 
 Command = Callable[[argparse.Namespace], ExitCode]
 
@@ -185,6 +185,22 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         help="URL at which a reverse proxy serves the exporter; everything is served under its path (default: none)",
     )
     parser.add_argument(
+        "--web.alertmanager-url",
+        dest="alertmanager_url",
+        type=_site_url,
+        default="",
+        metavar="URL",
+        help="URL of Alertmanager, for links to new silences (default: none)",
+    )
+    parser.add_argument(
+        "--web.grafana-url",
+        dest="grafana_url",
+        type=_site_url,
+        default="",
+        metavar="URL",
+        help="URL of Grafana, for links to dashboards (default: none)",
+    )
+    parser.add_argument(
         "--web.max-connections",
         dest="max_connections",
         type=_positive,
@@ -274,6 +290,13 @@ def _address(text: str) -> str:
 def _external_path(text: str) -> str:
     try:
         return path_prefix(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _site_url(text: str) -> str:
+    try:
+        return site_url(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

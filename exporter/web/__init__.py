@@ -5,6 +5,7 @@ from exporter.web.authentication import Authentication
 from exporter.web.config import WebConfigError, WebConfigFile
 from exporter.web.connection import Limits
 from exporter.web.listeners import ListenError, listen, passed_sockets, split_address
+from exporter.web.pages.links import Sites, site_url
 from exporter.web.server import Service, WebServer
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Limits",
     "ListenError",
     "Service",
+    "Sites",
     "WebConfigError",
     "WebConfigFile",
     "WebServer",
@@ -20,5 +22,6 @@ __all__ = [
     "listen",
     "passed_sockets",
     "path_prefix",
+    "site_url",
     "split_address",
 ]
