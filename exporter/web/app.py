@@ -10,14 +10,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
 from exporter.config import ConfigError
 from exporter.googleapis import CredentialsError
 from exporter.runtime import Exporter
-from exporter.verdict import summary
 from exporter.verdict.listing import Listing
+from exporter.web.api.endpoints import Api
 from exporter.web.pages.links import Sites
 from exporter.web.renderer import Renderer
 from exporter.web.scrape import ScrapeEndpoint
@@ -52,10 +52,9 @@ def application(
 
     `lifecycle` enables `/-/reload`; every path begins with `prefix`; pages link to `sites`.
     """
-    site = Site(exporter, Listing(), Renderer(prefix), sites or Sites())
-
-    def status_json(_request: Request) -> Response:
-        return JSONResponse(summary.as_json(exporter.evaluate()))
+    listing = Listing()
+    site = Site(exporter, listing, Renderer(prefix), sites or Sites())
+    api = Api(exporter, listing)
 
     def reload(_request: Request) -> Response:
         try:
@@ -72,7 +71,9 @@ def application(
         Route("/", _page(site.status, pages), middleware=compressed),
         Route("/instances/{project}/{instance:path}", _page(site.instance, pages), middleware=compressed),
         Route("/static/{name}", static_file, middleware=compressed),
-        Route("/api/v1/status", _page(status_json, pages), middleware=compressed),
+        Route("/api/v1/status", _page(api.status, pages), middleware=compressed),
+        Route("/api/v1/instances/{project}/{instance:path}", _page(api.instance, pages), middleware=compressed),
+        Route("/api/v1/openapi.json", _page(api.openapi, pages), middleware=compressed),
         *_probes(exporter),
     ]
     if lifecycle:
