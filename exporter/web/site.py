@@ -1,15 +1,14 @@
 """The pages for people, rendered from what the exporter knows."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
 from exporter.facts.model import InstanceId
-from exporter.facts.record import ProjectScan
 from exporter.runtime import Exporter
 from exporter.verdict import summary
 from exporter.verdict.assess import Verdict
@@ -140,7 +139,7 @@ class Site:
     def _outdated(self, evaluation: Evaluation, selection: Selection) -> Mapping[Protection, int]:
         """The numbers of instances that the selection would have without its states, by facts that are not current."""
         everything = Selection(projects=selection.projects, text=selection.text, labels=selection.labels)
-        return outdated_counts(evaluation, self._listing.select(evaluation, everything).verdicts)
+        return outdated_counts(evaluation, lambda: self._listing.select(evaluation, everything).verdicts)
 
     def _filter_options(self, evaluation: Evaluation) -> FilterOptions:
         if self._options is None or self._options[0] is not evaluation.verdicts:
@@ -152,26 +151,27 @@ class Site:
     def _strip(self, evaluation: Evaluation, verdict: Verdict) -> "_Strip":
         """The last days of an instance; read again after each poll, and each day."""
         instance, today = verdict.instance.id, evaluation.now.date()
-        scan = evaluation.by_project[instance.project].scan
+        read_at = evaluation.by_project[instance.project].scan.read_at
         known = self._strips.get(instance)
-        if known and known.scan is scan and known.today == today:
+        if known and (known.read_at, known.today) == (read_at, today):
             return known
         first = today - (STRIP_DAYS - 1) * DAY
         recorded = self._exporter.days(instance.project, instance.name, first, today)
         cells = day_cells(recorded, verdict.history.runs, first, today, today)
         if len(self._strips) >= MAX_STRIPS:
             self._strips.clear()
-        self._strips[instance] = strip = _Strip(scan, today, cells, self._renderer.strip(cells))
+        self._strips[instance] = strip = _Strip(read_at, today, cells, self._renderer.strip(cells))
         return strip
 
 
+@dataclass(frozen=True, slots=True)
 class _Strip:
-    """The last days of an instance as HTML, and what they were drawn from."""
+    """The last days of an instance, also as HTML; valid until the next poll of its project, and until midnight."""
 
-    __slots__ = ("cells", "html", "scan", "today")
-
-    def __init__(self, scan: ProjectScan, today: date, cells: Sequence[DayCell], html: Markup) -> None:
-        self.scan, self.today, self.cells, self.html = scan, today, cells, html
+    read_at: datetime
+    today: date
+    cells: Sequence[DayCell]
+    html: Markup
 
 
 def _limited(selection: Selection) -> Selection:

@@ -20,6 +20,7 @@ from exporter.web.pages.verdicts import (
     badge,
     change,
     is_current,
+    is_read,
     loss,
     next_step,
     reasons_with_age,
@@ -174,10 +175,18 @@ def _since_day(verdict: Verdict, cells: Sequence[DayCell]) -> date | None:
     return first
 
 
-def outdated_counts(evaluation: Evaluation, verdicts: Sequence[Verdict]) -> Mapping[Protection, int]:
-    """The numbers of instances by facts that are not current, by state."""
+def outdated_counts(evaluation: Evaluation, select: Callable[[], Sequence[Verdict]]) -> Mapping[Protection, int]:
+    """The numbers of selected instances by facts that are not current, by state."""
     statuses = {status.project: status for status in evaluation.projects}
-    return Counter(verdict.state for verdict in verdicts if not is_current(verdict, evaluation, statuses))
+    behind = {
+        status.project
+        for status in evaluation.projects
+        if status.scan and (status.scan.carried_over or not is_read(status, evaluation))
+    }
+    if not behind:
+        return {}
+    candidates = (verdict for verdict in select() if verdict.instance.id.project in behind)
+    return Counter(verdict.state for verdict in candidates if not is_current(verdict, evaluation, statuses))
 
 
 def filter_options(verdicts: Sequence[Verdict], projects: Sequence[str], names: Sequence[str]) -> FilterOptions:

@@ -33,12 +33,17 @@ class Loss:
 
 def is_current(verdict: Verdict, evaluation: Evaluation, statuses: Mapping[str, ProjectStatus]) -> bool:
     """Whether the last poll read the facts of a verdict, and polls still take place."""
-    project, name = verdict.instance.id.project, verdict.instance.id.name
-    status = statuses[project]
+    status = statuses[verdict.instance.id.project]
+    return is_read(status, evaluation) and (
+        status.scan is None or verdict.instance.id.name not in status.scan.carried_over
+    )
+
+
+def is_read(status: ProjectStatus, evaluation: Evaluation) -> bool:
+    """Whether the last poll of a project succeeded, and was not too long ago for one that is polled regularly."""
     poll = evaluation.config.poll
-    age = evaluation.now - evaluation.facts_read_at(verdict)
-    carried_over = status.scan is not None and name in status.scan.carried_over
-    return status.up and not carried_over and age <= max(2 * poll.interval, poll.stale_after / 2)
+    limit = max(2 * poll.interval, poll.stale_after / 2)
+    return status.up and status.last_success is not None and evaluation.now - status.last_success <= limit
 
 
 def badge(state: Protection, *, current: bool = True) -> Badge:
