@@ -16,6 +16,7 @@ from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Listing, Selection
 from exporter.verdict.rules import WORST_FIRST, Protection
 from exporter.web.pages.days import DAY, LETTERS, MEANINGS, DayCell, day_cells
+from exporter.web.pages.exporter import exporter_page
 from exporter.web.pages.instance import CALENDAR, instance_page
 from exporter.web.pages.links import Sites
 from exporter.web.pages.names import similar_names
@@ -97,6 +98,18 @@ class Site:
             problem_texts=_problem_texts(_of_project(evaluation, project)),
             meanings=MEANINGS,
             letters=LETTERS,
+        )
+
+    def exporter(self, request: Request) -> Response:
+        """Return the page of the exporter itself."""
+        evaluation = self.evaluation()
+        return self._renderer.page(
+            "exporter.html.jinja",
+            request,
+            evaluation,
+            icon=None,
+            page=exporter_page(evaluation, self._exporter.api_usage()),
+            problem_texts=_problem_texts(replace(evaluation, projects=(), searches=())),  # these are in tables
         )
 
     def _unknown_instance(self, request: Request, evaluation: Evaluation, instance: InstanceId) -> Response:
