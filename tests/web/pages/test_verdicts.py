@@ -49,7 +49,7 @@ def test_facts_are_current_if_the_last_poll_read_them(project: ProjectStatus, cu
 @pytest.mark.parametrize("state", [Protection.PROTECTED, Protection.EXEMPT])
 def test_a_good_state_by_facts_that_are_not_current_has_another_word_icon_and_style(state: Protection) -> None:
     current, old = badge(state), badge(state, current=False)
-    assert old == Badge(f"{state}?", "◷", "stale")
+    assert old == Badge(f"{state} (stale)", "◷", "stale")
     assert current.style == state
     assert current.icon != old.icon
 
