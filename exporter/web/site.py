@@ -42,7 +42,7 @@ class Site:
         self._exporter, self._listing, self._renderer, self._sites = exporter, listing, renderer, sites
         self._strips: dict[InstanceId, _Strip] = {}
         self._options: tuple[tuple[Verdict, ...], FilterOptions] | None = None
-        self._fleet: tuple[tuple[Verdict, ...], datetime, WindowsPage] | None = None
+        self._fleet: tuple[tuple[datetime, int], WindowsPage] | None = None
         self._latest: Evaluation | None = None
 
     def evaluation(self) -> Evaluation:
@@ -168,13 +168,13 @@ class Site:
         return self._options[1]
 
     def _windows_page(self, evaluation: Evaluation, project: str | None) -> WindowsPage:
-        """The page of backup windows; that of the fleet is made once a minute, unless verdicts change."""
+        """The page of backup windows; that of the fleet is made at most once a minute for the same instances."""
         if project is not None:
             return windows_page(evaluation, project)
-        minute = evaluation.now.replace(second=0, microsecond=0)
-        if self._fleet is None or self._fleet[0] is not evaluation.verdicts or self._fleet[1] != minute:
-            self._fleet = (evaluation.verdicts, minute, windows_page(evaluation, None))
-        return self._fleet[2]
+        key = (evaluation.now.replace(second=0, microsecond=0), len(evaluation.verdicts))
+        if self._fleet is None or self._fleet[0] != key:
+            self._fleet = (key, windows_page(evaluation, None))
+        return self._fleet[1]
 
     def _strip(self, evaluation: Evaluation, verdict: Verdict) -> "_Strip":
         """The last days of an instance; read again after each poll, and each day."""
