@@ -49,7 +49,7 @@ def is_read(status: ProjectStatus, evaluation: Evaluation) -> bool:
 def badge(state: Protection, *, current: bool = True) -> Badge:
     """The badge of a state."""
     if not current and state in (Protection.PROTECTED, Protection.EXEMPT):
-        return Badge(f"{state_word(state)}?", ICONS["stale"], "stale")
+        return Badge(f"{state_word(state)} (stale)", ICONS["stale"], "stale")
     return Badge(state_word(state), ICONS[state], state)
 
 
