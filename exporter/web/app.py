@@ -70,6 +70,7 @@ def application(
         Route("/metrics", ScrapeEndpoint(exporter), methods=["GET"]),  # the exposition compresses itself
         Route("/", _page(site.status, pages), middleware=compressed),
         Route("/instances/{project}/{instance:path}", _page(site.instance, pages), middleware=compressed),
+        Route("/windows", _page(site.windows, pages), middleware=compressed),
         Route("/exporter", _page(site.exporter, pages), middleware=compressed),
         Route("/static/{name}", static_file, middleware=compressed),
         Route("/api/v1/status", _page(api.status, pages), middleware=compressed),

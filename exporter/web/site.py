@@ -19,7 +19,7 @@ from exporter.web.pages.days import DAY, LETTERS, MEANINGS, DayCell, day_cells
 from exporter.web.pages.exporter import exporter_page
 from exporter.web.pages.instance import CALENDAR, instance_page
 from exporter.web.pages.links import Sites
-from exporter.web.pages.names import similar_names
+from exporter.web.pages.names import similar_names, similar_projects
 from exporter.web.pages.status import (
     MAX_PAGE_SIZE,
     PAGE_SIZE,
@@ -28,6 +28,7 @@ from exporter.web.pages.status import (
     outdated_counts,
     status_page,
 )
+from exporter.web.pages.windows import DAYS, WindowsPage, windows_page
 from exporter.web.renderer import Renderer
 
 STRIP_DAYS = 14
@@ -41,6 +42,7 @@ class Site:
         self._exporter, self._listing, self._renderer, self._sites = exporter, listing, renderer, sites
         self._strips: dict[InstanceId, _Strip] = {}
         self._options: tuple[tuple[Verdict, ...], FilterOptions] | None = None
+        self._fleet: tuple[tuple[datetime, int], WindowsPage] | None = None
         self._latest: Evaluation | None = None
 
     def evaluation(self) -> Evaluation:
@@ -100,6 +102,23 @@ class Site:
             letters=LETTERS,
         )
 
+    def windows(self, request: Request) -> Response:
+        """Return the page of the backup windows of a project, or of the fleet."""
+        evaluation = self.evaluation()
+        project = request.query_params.get("project", "").strip() or None
+        if project is not None and project not in evaluation.by_project:
+            suggestions, message = similar_projects(evaluation, project)
+            return self._error(request, evaluation, 404, "Project not found", message, suggestions)
+        return self._renderer.page(
+            "windows.html.jinja",
+            request,
+            evaluation,
+            icon=None,
+            page=self._windows_page(evaluation, project),
+            days=DAYS,
+            problem_texts=_problem_texts(_of_project(evaluation, project) if project else evaluation),
+        )
+
     def exporter(self, request: Request) -> Response:
         """Return the page of the exporter itself."""
         evaluation = self.evaluation()
@@ -147,6 +166,15 @@ class Site:
             options = filter_options(evaluation.verdicts, projects, evaluation.config.collect.user_labels)
             self._options = (evaluation.verdicts, options)
         return self._options[1]
+
+    def _windows_page(self, evaluation: Evaluation, project: str | None) -> WindowsPage:
+        """The page of backup windows; that of the fleet is made at most once a minute for the same instances."""
+        if project is not None:
+            return windows_page(evaluation, project)
+        key = (evaluation.now.replace(second=0, microsecond=0), len(evaluation.verdicts))
+        if self._fleet is None or self._fleet[0] != key:
+            self._fleet = (key, windows_page(evaluation, None))
+        return self._fleet[1]
 
     def _strip(self, evaluation: Evaluation, verdict: Verdict) -> "_Strip":
         """The last days of an instance; read again after each poll, and each day."""

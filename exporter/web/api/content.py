@@ -11,7 +11,8 @@ from exporter.facts.model import BackupRun, BackupType, span
 from exporter.facts.model import Instance as InstanceFacts
 from exporter.facts.record import Record
 from exporter.facts.snapshot import ProjectStatus, SearchStatus
-from exporter.verdict.assess import Verdict
+from exporter.verdict.assess import Freshness, Verdict
+from exporter.verdict.changes import began, next_change
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Selected
 from exporter.verdict.reasons import reasons
@@ -28,6 +29,7 @@ from exporter.web.api.documents import (
     Run,
     RunError,
     Search,
+    StateChange,
     StatusDocument,
 )
 
@@ -49,9 +51,13 @@ def status_document(evaluation: Evaluation, selected: Selected) -> StatusDocumen
 def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, days: Days) -> InstanceDocument:
     """An instance in detail, with the days of its daily record, oldest first."""
     summary = _instance(verdict, evaluation)
+    freshness = Freshness(evaluation.facts_read_at(verdict), evaluation.config.poll.stale_after)
+    change = next_change(verdict, evaluation.now)
     return InstanceDocument(
         **{name: getattr(summary, name) for name in Instance.__struct_fields__},
         now=_second(evaluation.now),
+        since=_second(began(verdict, evaluation.now, freshness)),
+        next_change=StateChange(_second(change.at), change.state) if change else None,
         recovery_point_source=verdict.history.recovery_point_source,
         policy=_policy(verdict, evaluation.config),
         configuration=_configuration(verdict.instance),

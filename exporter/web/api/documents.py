@@ -172,10 +172,19 @@ class Day(Struct, frozen=True):
     within_policy: Annotated[bool | None, _text("The recovery point met the policy all day; null while exempt")]
 
 
+class StateChange(Struct, frozen=True):
+    """A change of the state."""
+
+    at: datetime
+    state: State
+
+
 class InstanceDocument(Instance, frozen=True):
     """An instance in detail."""
 
     now: Annotated[datetime, _text("The time of the verdict")]
+    since: Annotated[datetime | None, _text("When the state began; null where the facts do not tell")]
+    next_change: Annotated[StateChange | None, _text("The next change without a new run; null if there is none")]
     recovery_point_source: Annotated[str | None, _text("What the recovery point rests on")]
     policy: Policy
     configuration: Configuration

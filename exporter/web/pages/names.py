@@ -1,6 +1,7 @@
 """Names that are similar to one that does not exist. Pure."""
 
 from difflib import get_close_matches
+from urllib.parse import urlencode
 
 from exporter.facts.model import InstanceId
 from exporter.verdict.evaluate import Evaluation
@@ -25,18 +26,38 @@ def similar_names(evaluation: Evaluation, wanted: InstanceId) -> tuple[list[tupl
     return paths, _message(evaluation, wanted)
 
 
+def similar_projects(evaluation: Evaluation, wanted: str) -> tuple[list[tuple[str, str]], str]:
+    """The names of similar projects and the paths of their windows, and what is known about the one asked for."""
+    names = get_close_matches(wanted, evaluation.by_project, MAX_SUGGESTIONS, 0.5)
+    paths = [(name, f"windows?{urlencode({'project': name})}") for name in names]
+    return paths, _project_message(evaluation, wanted)
+
+
 def _message(evaluation: Evaluation, wanted: InstanceId) -> str:
-    project, info = evaluation.by_project.get(wanted.project), evaluation.exporter
+    project = evaluation.by_project.get(wanted.project)
     removed = project.scan.removed.get(wanted.name) if project else None
     if removed:
         until = f"{removed.removed_at:%Y-%m-%d %H:%M} UTC"
         message = f"{wanted} was there until {until}; since then it has been deleted, or is no longer selected."
     elif project:
         message = f"Project {wanted.project} has no instance {wanted.name}, or none that the targets select."
-    elif any(status.project == wanted.project for status in evaluation.projects):
-        message = f"Project {wanted.project} has not been read yet; see the page Exporter."
     else:
-        message = f"Project {wanted.project} is not among the targets of this exporter."
-    if info.shard_total > 1:
-        message += f" This is shard {info.shard_index} of {info.shard_total}: another one may have it."
-    return message
+        return _project_message(evaluation, wanted.project)
+    return message + _of_shard(evaluation)
+
+
+def _project_message(evaluation: Evaluation, project: str) -> str:
+    """What is known about a project that has no facts."""
+    if any(status.project == project for status in evaluation.projects):
+        message = f"Project {project} has not been read yet; see the page Exporter."
+    else:
+        message = f"Project {project} is not among the targets of this exporter."
+    return message + _of_shard(evaluation)
+
+
+def _of_shard(evaluation: Evaluation) -> str:
+    """A sentence about the other shards; empty without any."""
+    info = evaluation.exporter
+    if info.shard_total <= 1:
+        return ""
+    return f" This is shard {info.shard_index} of {info.shard_total}: another one may have it."

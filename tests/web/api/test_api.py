@@ -4,7 +4,8 @@ import copy
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from exporter.simulator import WORLDS, Simulator
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.verdict.evaluate import evaluate
+from exporter.verdict.listing import SORT_KEYS
 from exporter.verdict.rules import WORST_FIRST, Protection
 from exporter.web import application
 from exporter.web.api.content import instance_document
@@ -140,6 +142,16 @@ def test_an_instance_has_its_runs_newest_first_with_policy_and_counters(url: str
     assert instance["backups"]["automated"]["run_duration_seconds_count"] == 0
     (listed,) = get(url, "api/v1/status?project=museum&q=failing&state=unprotected")["instances"]
     assert {name: instance[name] for name in listed} == listed
+
+
+def test_an_instance_tells_since_when_its_state_holds_and_when_it_changes(url: str) -> None:
+    failing = get(url, "api/v1/instances/museum/failing")
+    critical_at = datetime.fromisoformat(failing["recovery_point"]) + timedelta(hours=54)
+    assert (datetime.fromisoformat(failing["since"]), failing["next_change"]) == (critical_at, None)
+    healthy = get(url, "api/v1/instances/shop-prod/orders")
+    change = healthy["next_change"]
+    assert (healthy["state"], healthy["since"], change["state"]) == ("protected", None, "at_risk")
+    assert NOW < datetime.fromisoformat(change["at"]) <= NOW + timedelta(hours=30)
 
 
 def test_an_instance_tells_the_number_of_its_policy(url: str) -> None:
@@ -292,3 +304,10 @@ def test_numbers_carry_their_unit_in_their_name(url: str) -> None:
         *("selected", "number", "min_retained", "retention_backups", "retained", "consecutive_failures", "due"),
         "run_duration_seconds_count",
     }
+
+
+def test_the_page_about_the_api_names_every_parameter_sort_key_and_state(url: str) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "http-api.md").read_text(encoding="utf-8")
+    parameters = get(url, "api/v1/openapi.json")["paths"]["/api/v1/status"]["get"]["parameters"]
+    words = {parameter["name"] for parameter in parameters} | set(SORT_KEYS) | set(WORST_FIRST)
+    assert {word for word in words if f"`{word}`" not in text} == set()
