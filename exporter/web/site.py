@@ -95,7 +95,7 @@ class Site:
             "instance.html.jinja",
             request,
             evaluation,
-            icon=verdict.state,
+            icon=Protection.UNKNOWN if page.row.badge.style == "stale" else verdict.state,
             page=page,
             problem_texts=_problem_texts(_of_project(evaluation, project)),
             meanings=MEANINGS,
