@@ -14,9 +14,10 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from exporter.web.config import WebConfig, WebConfigError, WebConfigFile, file
-from tests.support.asgi_server import serving
 from tests.support.builders import eventually
 from tests.support.certificates import CLIENT, Certificate, authority, issue
+from tests.support.web import port as port_of
+from tests.support.web import serving
 
 CA = authority()
 HASH, OTHER_HASH = (bcrypt.hashpw(password, bcrypt.gensalt(4)).decode() for password in (b"a", b"b"))
@@ -278,7 +279,8 @@ def test_certificates_are_replaced_without_a_dropped_scrape(path: Path) -> None:
     path.write_text(TLS)
     web_config = WebConfigFile(path)
     trusting = ssl.create_default_context(cadata=CA.cert.decode())
-    with serving(ok, web_config.tls_context) as port:
+    with serving(ok, tls_context=web_config.tls_context) as server:
+        port = port_of(server)
         clients = [Client(port, trusting, reuse) for reuse in (False, True)]
         threads = [threading.Thread(target=client.run) for client in clients]
         for thread in threads:
@@ -322,7 +324,8 @@ def test_tls_and_client_certificates_are_switched_on_and_off(path: Path) -> None
     valid, other = issue(CA, usage=CLIENT), issue(authority("other"), usage=CLIENT)
     path.write_text("{}")
     web_config = WebConfigFile(path)
-    with serving(ok, web_config.tls_context) as port:
+    with serving(ok, tls_context=web_config.tls_context) as server:
+        port = port_of(server)
         assert [get(tls=False), get()] == [200, ConnectionError]
         path.write_text(TLS)
         check(web_config)

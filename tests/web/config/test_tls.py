@@ -16,8 +16,9 @@ from cryptography import x509
 from starlette.types import Receive, Scope, Send
 
 from exporter.web.config import load
-from tests.support.asgi_server import serving
 from tests.support.certificates import CLIENT, DAY, LOCALHOST, SERVER, Certificate, authority, issue
+from tests.support.web import port as port_of
+from tests.support.web import serving
 
 CA = authority("CA")
 OTHER_CA = authority("other CA")
@@ -54,8 +55,8 @@ def tls_server(folder: Path, settings: str, application: Application | None = No
     file.write_text(settings if "\n" in settings else f"tls_server_config: {{{settings}}}")
     context = load(file).tls
     assert context
-    with serving(application or Application(), lambda: context) as port:
-        yield port
+    with serving(application or Application(), tls_context=lambda: context) as server:
+        yield port_of(server)
 
 
 def client(folder: Path, certificate: Certificate | None = None) -> ssl.SSLContext:
@@ -118,8 +119,8 @@ def test_a_server_with_a_certificate_speaks_tls_only(folder: Path) -> None:
 
 
 def test_a_server_without_a_certificate_speaks_no_tls(folder: Path) -> None:
-    with serving(Application()) as port, pytest.raises(ssl.SSLError):
-        status(port, client(folder))
+    with serving(Application()) as server, pytest.raises(ssl.SSLError):
+        status(port_of(server), client(folder))
 
 
 def test_certificate_key_and_ca_may_be_inline(folder: Path) -> None:
