@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -77,6 +78,7 @@ class Connection(HttpToolsProtocol):
         self.phase = Phase.IDLE
         self.changed = 0  # number of the phase, counted over all connections
         self._since = 0.0  # when the phase began
+        self.outdated: Callable[[], bool] = lambda: False  # whether TLS settings have changed since
         self._accepted = accepted
         self._owner = owner
         self._limits = {
@@ -165,6 +167,8 @@ class Connection(HttpToolsProtocol):
             raise _RejectedError(400, "too many requests without waiting for responses")
         self.server_state.default_headers = _date_header(int(time.time()))
         super().on_headers_complete()
+        if self.outdated():
+            self.cycle.keep_alive = False
         self._receiving = Phase.BODY
         self._head_size = self._body_size = 0
         self.phase = Phase.IDLE  # the phase of the head has ended, also if that of the next head follows

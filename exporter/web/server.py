@@ -34,6 +34,11 @@ def no_tls() -> None:
     """Return None: connections are not encrypted."""
 
 
+def _is_outdated(tls_context: Callable[[], ssl.SSLContext | None], context: ssl.SSLContext | None) -> bool:
+    """Whether new connections have another TLS context."""
+    return tls_context() is not context
+
+
 @dataclass(frozen=True)
 class Service:
     """An application and the sockets on which it is served.
@@ -157,8 +162,10 @@ class WebServer:
                 self._close_longest_idle()
             accepted.setblocking(False)
             connection = Connection(config, self._state, self, accepted, self._limits)
+            context = tls_context()
+            connection.outdated = partial(_is_outdated, tls_context, context)
             self._connections.add(connection)
-            self._open(connection, accepted, tls_context())
+            self._open(connection, accepted, context)
 
     def _pause(self, listener: socket.socket, accept: Callable[[], None]) -> None:
         """Accept no connection for a moment."""

@@ -339,3 +339,29 @@ def test_tls_and_client_certificates_are_switched_on_and_off(path: Path) -> None
         path.write_text("{}")
         check(web_config)
         assert get(tls=False) == 200
+
+
+def test_an_open_connection_ends_after_its_next_response_when_tls_settings_change(path: Path) -> None:
+    """So that an authority or a name that was removed has no access for longer than that."""
+    path.write_text(TLS)
+    web_config = WebConfigFile(path)
+    trusting = ssl.create_default_context(cadata=CA.cert.decode())
+    with serving(ok, tls_context=web_config.tls_context) as server:
+        connection = http.client.HTTPSConnection("localhost", port_of(server), timeout=20, context=trusting)
+
+        def kept_open() -> bool:
+            connection.request("GET", "/")
+            with connection.getresponse() as response:
+                assert response.read() == b"ok"
+                return not response.will_close
+
+        assert [kept_open(), kept_open()] == [True, True]
+        issue(CA).write(path.parent, "server")
+        check(web_config)
+        assert [kept_open(), kept_open()] == [False, True]
+        path.write_text(TLS + CLIENTS)
+        check(web_config)
+        assert not kept_open()
+        with pytest.raises((OSError, http.client.HTTPException)):
+            kept_open()
+        connection.close()
