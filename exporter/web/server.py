@@ -196,7 +196,8 @@ class WebServer:
             if error:
                 connection.release()
             if isinstance(error, ssl.SSLError):
-                self.bad_request(connection.address, f"TLS handshake failed: {error.reason}")
+                reason = getattr(error, "verify_message", None) or error.reason
+                self.bad_request(connection.address, f"TLS handshake failed: {reason}")
 
         opening.add_done_callback(end)
 

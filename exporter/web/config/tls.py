@@ -45,8 +45,9 @@ class VerifiedSSLObject(ssl.SSLObject):
         super().do_handshake()
         certificate = self.getpeercert()
         if certificate and not self.context.allowed_sans & _names(certificate):  # type: ignore[attr-defined]
-            error = ssl.SSLCertVerificationError("the client certificate has no allowed subject alternative name")
-            error.reason = "CLIENT_CERTIFICATE_NOT_ALLOWED"
+            error = ssl.SSLCertVerificationError("client certificate not allowed")
+            error.reason = "CERTIFICATE_VERIFY_FAILED"
+            error.verify_message = "no allowed subject alternative name"
             raise error
 
 
@@ -157,6 +158,7 @@ def _names(certificate: object) -> set[str]:
 
 def _normalized(name: str) -> str:
     try:
-        return str(ipaddress.ip_address(name.strip()))
+        address = ipaddress.ip_address(name.strip())
     except ValueError:
         return name
+    return str(getattr(address, "ipv4_mapped", None) or address)

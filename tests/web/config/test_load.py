@@ -339,6 +339,18 @@ def test_all_problems_are_reported_at_once(folder: Path) -> None:
     ]
 
 
+def test_problems_between_keys_are_in_the_order_of_the_file(folder: Path) -> None:
+    text = (
+        "rate_limit: {burst: 1}\ntls_server_config:\n  client_ca_file: a\n  min_version: TLS12\n  cipher_suites: []\n"
+    )
+    assert [problem.split(": ")[1] for problem in problems(folder, text)] == [
+        "rate_limit.burst",
+        "tls_server_config.client_ca_file",
+        "tls_server_config.min_version",
+        "tls_server_config.cipher_suites",
+    ]
+
+
 def test_a_file_that_cannot_be_read_at_all(tmp_path: Path) -> None:
     with pytest.raises(WebConfigError, match=r"none.yml: cannot be read: No such file or directory"):
         load(tmp_path / "none.yml")

@@ -312,6 +312,7 @@ NAMES = (
     [
         ("prometheus.example.com", True),
         ("192.0.2.1", True),
+        ("'::ffff:192.0.2.1'", True),
         ("2001:db8::1", True),
         ("2001:0DB8:0:0:0:0:0:1", True),
         ("alice@example.com", True),
@@ -343,6 +344,24 @@ def test_allowed_names_of_clients(
             with refused_by_server():
                 status(port, pinned(client(folder, certificate), version))
     assert application.requests == accepted
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [
+        (lambda: None, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        (lambda: issue(CA, NAMES, usage=CLIENT, valid=(-2 * DAY, -DAY)), "certificate has expired"),
+        (lambda: issue(OTHER_CA, NAMES, usage=CLIENT), "unable to get local issuer certificate"),
+        (lambda: issue(CA, LOCALHOST, usage=CLIENT), "no allowed subject alternative name"),
+    ],
+)
+def test_the_log_says_why_a_client_was_refused(
+    folder: Path, certificate: Callable[[], Certificate | None], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = f"{FILES}, {VERIFY}, client_allowed_sans: [alice@example.com]"
+    with tls_server(folder, settings) as port, refused_by_server():
+        status(port, client(folder, certificate()))
+    assert [vars(record)["reason"] for record in caplog.records] == [f"TLS handshake failed: {reason}"]
 
 
 def test_a_resumed_session_has_its_certificate(folder: Path) -> None:
