@@ -122,7 +122,7 @@ KNOWN_HEADERS = (
         ("- a", ":1: must be a mapping of keys to values"),
         ("a: b: c", ":1: is not YAML: mapping values are not allowed here"),
         ("a: 1\n---\nb: 1", ":2: is not YAML: but found another document"),
-        ("a: &a [*a]", ": is not YAML: maximum recursion depth exceeded"),
+        ("a: &a [*a]", ": is not YAML: nested too deeply"),
         ("basic_auth_user: {}", ":1: basic_auth_user: unknown key; did you mean basic_auth_users?"),
         (
             "web: {}",
@@ -370,6 +370,16 @@ def test_several_curves_need_a_newer_python(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ssl.SSLContext, "set_groups", lambda _context, names: groups.append(names), raising=False)
     assert loaded(folder, text).tls
     assert groups == ["X25519:prime256v1"]
+
+
+def test_a_curve_that_openssl_does_not_know(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_context: ssl.SSLContext, name: str) -> None:
+        raise ValueError(name)
+
+    monkeypatch.setattr(ssl.SSLContext, "set_ecdh_curve", fail)
+    assert problems(folder, f"tls_server_config: {{{CERTIFICATE}, curve_preferences: [X25519]}}") == [
+        f":1: tls_server_config.curve_preferences: is not supported by {ssl.OPENSSL_VERSION}"
+    ]
 
 
 def test_secrets_are_neither_in_problems_nor_in_representations(folder: Path, server: Certificate) -> None:
