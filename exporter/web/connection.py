@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
 from functools import lru_cache
-from itertools import count
 from typing import Any, Protocol
 
 import httptools
@@ -22,9 +21,6 @@ MAX_HEAD = 1 << 16  # bytes
 MAX_BODY = 1 << 20  # bytes
 MAX_QUEUED = 16  # requests sent before the response to an earlier one
 RECENT = 1.0  # seconds
-
-
-_changes = count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +45,9 @@ class Phase(Enum):
 
 class Owner(Protocol):
     """The server of a connection."""
+
+    def changed(self, connection: "Connection") -> None:
+        """Note that a connection enters a phase."""
 
     def closed(self, connection: "Connection") -> None:
         """Forget a connection."""
@@ -76,7 +75,6 @@ class Connection(HttpToolsProtocol):
         self.app = self._run_application
         self.address = _address(accepted)
         self.phase = Phase.IDLE
-        self.changed = 0  # number of the phase, counted over all connections
         self._since = 0.0  # when the phase began
         self.outdated: Callable[[], bool] = lambda: False  # whether TLS settings have changed since
         self._accepted = accepted
@@ -259,7 +257,8 @@ class Connection(HttpToolsProtocol):
     def _enter(self, phase: Phase) -> None:
         if phase is self.phase:
             return
-        self.phase, self.changed, self._since = phase, next(_changes), self.loop.time()
+        self.phase, self._since = phase, self.loop.time()
+        self._owner.changed(self)
         if self._timer:
             self._timer.cancel()
         limit = self._limits.get(phase)

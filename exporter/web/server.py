@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class WebServer:
         self._limits = limits
         self._loop = uvloop.new_event_loop()
         self._state = ServerState()
-        self._connections: set[Connection] = set()
+        self._connections: OrderedDict[Connection, None] = OrderedDict()  # by the last change of their phases
         self._bad_requests = LimitedLog(log, "bad request", self._loop)
         self._internal_errors = LimitedLog(log, "internal error, please report it", self._loop)
         self._shortages = LimitedLog(log, "cannot accept a connection", self._loop)
@@ -102,9 +103,14 @@ class WebServer:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(GRACE_PERIOD)
 
+    def changed(self, connection: Connection) -> None:
+        """Note that a connection enters a phase."""
+        if connection in self._connections:  # it is being closed otherwise
+            self._connections.move_to_end(connection)
+
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if not self._connections:
             self._all_closed.set()
 
@@ -164,7 +170,7 @@ class WebServer:
             connection = Connection(config, self._state, self, accepted, self._limits)
             context = tls_context()
             connection.outdated = partial(_is_outdated, tls_context, context)
-            self._connections.add(connection)
+            self._connections[connection] = None
             self._open(connection, accepted, context)
 
     def _pause(self, listener: socket.socket, accept: Callable[[], None]) -> None:
@@ -179,8 +185,9 @@ class WebServer:
 
     def _close_longest_idle(self) -> None:
         """Close a connection, if possible one without a response in progress."""
-        longest = min(self._connections, key=lambda other: (other.in_progress, other.changed))
-        self._connections.discard(longest)  # `closed` is called in a later turn of the event loop
+        idle = (connection for connection in self._connections if not connection.in_progress)
+        longest = next(idle, None) or next(iter(self._connections))
+        del self._connections[longest]  # `closed` is called in a later turn of the event loop
         longest.abort()
 
     def _open(self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
