@@ -199,7 +199,7 @@ def _add_web_config_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--web.config.file",
         dest="web_config_file",
-        type=Path,
+        type=_optional_file,
         metavar="FILE",
         help="file with TLS settings, users and more, in the format of Prometheus (default: none)",
     )
@@ -279,6 +279,11 @@ def _address(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _optional_file(text: str) -> Path | None:
+    """A file; empty text means none, as in Prometheus."""
+    return Path(text) if text else None
 
 
 def _external_path(text: str) -> str:

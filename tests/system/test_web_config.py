@@ -197,6 +197,7 @@ def test_check_config_checks_the_web_configuration_file_as_well(path: Path) -> N
     result = run("check-config", *flags)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{config}: OK, 1 target, 0 policies\n{path}: OK, TLS, 1 user\n"
+    assert run("check-config", flags[0], "--web.config.file=").stdout == f"{config}: OK, 1 target, 0 policies\n"
     config.write_text("target: []\n")
     path.write_text("basic_auth_user: {}\n")
     result = run("check-config", *flags)
