@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, cast
 
-from exporter.web.config.names import CLIENT_AUTH_TYPES, CURVES, TLS12_CIPHER_SUITES, VERSIONS
+from exporter.web.config.names import CLIENT_AUTH_TYPES, CURVES, DEFAULT_CIPHER_SUITES, TLS12_CIPHER_SUITES, VERSIONS
 from exporter.web.config.schema import TlsServerConfig
 
 _WEAK_CERTIFICATE = {"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}
@@ -83,10 +83,10 @@ def server_context(config: TlsServerConfig, pem: PemTexts) -> ServerContext:
 
 def _set_cipher_suites(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
     """Set the cipher suites of TLS 1.2; those of TLS 1.3 cannot be chosen, as in Go."""
-    tls12 = [TLS12_CIPHER_SUITES[name] for name in names if name in TLS12_CIPHER_SUITES]
+    tls12 = [TLS12_CIPHER_SUITES[name] for name in names or DEFAULT_CIPHER_SUITES if name in TLS12_CIPHER_SUITES]
     if tls12:
         context.set_ciphers(":".join(tls12))
-    elif names:
+    else:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 

@@ -223,6 +223,19 @@ def test_cipher_suites_of_tls_1_2(folder: Path, settings: str, offered: list[str
         assert cipher[0] == chosen
 
 
+@pytest.mark.parametrize("settings", ["", "cipher_suites: []"])
+def test_only_authenticated_encryption_is_enabled_by_default(folder: Path, settings: str) -> None:
+    with tls_server(folder, f"{FILES}, {settings}") as port:
+        for suite, accepted in (("AES256-GCM-SHA384", True), ("CHACHA20-POLY1305", True), ("AES128-SHA256", False)):
+            context = pinned(client(folder), ssl.TLSVersion.TLSv1_2)
+            context.set_ciphers(f"ECDHE-ECDSA-{suite}")
+            if accepted:
+                assert status(port, context) == 200
+            else:
+                with refused_by_server():
+                    status(port, context)
+
+
 def test_no_common_cipher_suite(folder: Path) -> None:
     context = pinned(client(folder), ssl.TLSVersion.TLSv1_2)
     context.set_ciphers("ECDHE-ECDSA-CHACHA20-POLY1305")
