@@ -89,10 +89,10 @@ def tls_and_passwords(instances: int) -> Section:
                 medians["node_exporter", variant] = files.target(port, tls=tls, password=password).medians()
     for mode in ("keep-alive", "new connection"):
         plain = {program: medians[program, "plain"][mode] for program in ("exporter", "node_exporter")}
-        section.rows.append(Row(f"{mode}, plain", *map(seconds, plain.values()), ""))
+        section.rows.append(Row(f"{mode}, plain", seconds(plain["exporter"]), seconds(plain["node_exporter"]), ""))
         for variant in list(VARIANTS)[1:]:
-            added = [medians[program, variant][mode] - duration for program, duration in plain.items()]
-            section.rows.append(Row(f"{mode}, added by {variant}", *(_signed(value) for value in added), ""))
+            ours, theirs = (_signed(medians[name, variant][mode] - duration) for name, duration in plain.items())
+            section.rows.append(Row(f"{mode}, added by {variant}", ours, theirs, ""))
     return section
 
 

@@ -23,16 +23,6 @@ MAX_QUEUED = 16  # requests sent before the response to an earlier one
 RECENT = 1.0  # seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of connections; times are in seconds."""
-
-    connections: int = 512
-    head: float = 10  # for the TLS handshake and the head of a request, then for its body
-    read: float = 30  # for a client to read 1 MiB of a response
-    keep_alive: float = 75  # between requests
-
-
 class Phase(Enum):
     """What a connection is waiting for."""
 
@@ -43,8 +33,33 @@ class Phase(Enum):
     IDLE = auto()  # the next request
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of connections; times are in seconds."""
+
+    connections: int = 512
+    head: float = 10  # for the TLS handshake and the head of a request, then for its body
+    read: float = 30  # for a client to read 1 MiB of a response
+    keep_alive: float = 75  # between requests
+
+    def of(self, phase: Phase) -> float | None:
+        """Return the limit of a phase; None if there is none."""
+        match phase:
+            case Phase.HEAD | Phase.BODY:
+                return self.head
+            case Phase.READER:
+                return self.read
+            case Phase.IDLE:
+                return self.keep_alive
+        return None
+
+
 class Owner(Protocol):
     """The server of a connection."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of its connections."""
 
     def changed(self, connection: "Connection") -> None:
         """Note that a connection enters a phase."""
@@ -67,24 +82,18 @@ class Connection(HttpToolsProtocol):
     """One connection; it is closed when it stays in a phase for longer than the limits allow."""
 
     def __init__(
-        self, config: uvicorn.Config, state: ServerState, owner: Owner, accepted: socket.socket, limits: Limits
+        self, config: uvicorn.Config, state: ServerState, owner: Owner, accepted: socket.socket, peer: object
     ) -> None:
         """Return an accepted connection; the limit for the TLS handshake and the first head starts now."""
         super().__init__(config, state, {}, asyncio.get_running_loop())
         self._application: ASGIApp = self.app
         self.app = self._run_application
-        self.address = _address(accepted)
         self.phase = Phase.IDLE
         self._since = 0.0  # when the phase began
         self.outdated: Callable[[], bool] = lambda: False  # whether TLS settings have changed since
         self._accepted = accepted
+        self._peer = peer
         self._owner = owner
-        self._limits = {
-            Phase.HEAD: limits.head,
-            Phase.BODY: limits.head,
-            Phase.READER: limits.read,
-            Phase.IDLE: limits.keep_alive,
-        }
         self._timer: asyncio.TimerHandle | None = None
         self._receiving: Phase | None = Phase.HEAD  # HEAD or BODY, while a request is incomplete
         self._head_size = self._body_size = 0
@@ -92,6 +101,11 @@ class Connection(HttpToolsProtocol):
         self._cycle: RequestResponseCycle | None = None  # the response in progress; `self.cycle` is the last one
         self._task: asyncio.Task[None] | None = None
         self._enter(Phase.HEAD)
+
+    @property
+    def address(self) -> str:
+        """The address and port of the client; empty for a Unix socket."""
+        return ":".join(map(str, self._peer[:2])) if isinstance(self._peer, tuple) else ""
 
     @property
     def in_progress(self) -> bool:
@@ -261,8 +275,8 @@ class Connection(HttpToolsProtocol):
         self._owner.changed(self)
         if self._timer:
             self._timer.cancel()
-        limit = self._limits.get(phase)
-        self._timer = self.loop.call_later(limit, self._end_phase) if limit else None
+        limit = self._owner.limits.of(phase)
+        self._timer = None if limit is None else self.loop.call_later(limit, self._end_phase)
 
     def _end_phase(self) -> None:
         """Close the connection: the limit of its phase is reached."""
@@ -270,15 +284,6 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self.abort()
-
-
-def _address(accepted: socket.socket) -> str:
-    """The address and port of the client."""
-    try:
-        address = accepted.getpeername()
-    except OSError:  # it has left
-        return ""
-    return ":".join(map(str, address[:2])) if isinstance(address, tuple) else ""
 
 
 @lru_cache(maxsize=1)

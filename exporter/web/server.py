@@ -78,7 +78,7 @@ class WebServer:
     def __init__(self, *services: Service, limits: Limits = Limits()) -> None:  # noqa: B008 (immutable)
         """Return a server that is not started yet."""
         self._services = services
-        self._limits = limits
+        self.limits = limits
         self._loop = uvloop.new_event_loop()
         self._state = ServerState()
         self._connections: OrderedDict[Connection, None] = OrderedDict()  # by the last change of their phases
@@ -155,7 +155,7 @@ class WebServer:
         """Accept the connections that are waiting."""
         for _ in range(MAX_ACCEPTS):
             try:
-                accepted, _address = listener.accept()
+                accepted, peer = listener.accept()
             except OSError as error:  # mostly BlockingIOError: there are no more
                 if error.errno in NO_RESOURCES:
                     self._shortages.warning(reason=error.strerror)
@@ -164,10 +164,10 @@ class WebServer:
                     else:
                         self._pause(listener, partial(self._accept, listener, config, tls_context))
                 return
-            if len(self._connections) >= self._limits.connections:
+            if len(self._connections) >= self.limits.connections:
                 self._close_longest_idle()
             accepted.setblocking(False)
-            connection = Connection(config, self._state, self, accepted, self._limits)
+            connection = Connection(config, self._state, self, accepted, peer)
             context = tls_context()
             connection.outdated = partial(_is_outdated, tls_context, context)
             self._connections[connection] = None

@@ -51,6 +51,13 @@ async def echo_path(scope: Scope, _receive: Receive, send: Send) -> None:
     await respond(send, scope["path"].encode())
 
 
+async def endless(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """An application whose response does not end."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while True:
+        await send({"type": "http.response.body", "body": b"x" * (1 << 20), "more_body": True})
+
+
 @dataclass(frozen=True)
 class Reply:
     """A response as text, and whether the connection stays open after it."""
