@@ -84,10 +84,13 @@ def server_context(config: TlsServerConfig, pem: PemTexts) -> ServerContext:
 def _set_cipher_suites(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
     """Set the cipher suites of TLS 1.2; those of TLS 1.3 cannot be chosen, as in Go."""
     tls12 = [TLS12_CIPHER_SUITES[name] for name in names or DEFAULT_CIPHER_SUITES if name in TLS12_CIPHER_SUITES]
-    if tls12:
-        context.set_ciphers(":".join(tls12))
-    else:
+    if not tls12:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return
+    try:
+        context.set_ciphers(":".join(tls12))
+    except ssl.SSLError as error:
+        raise TlsError("cipher_suites", f"is not supported by {ssl.OPENSSL_VERSION}") from error
 
 
 def _set_curves(context: ssl.SSLContext, names: tuple[str, ...]) -> None:

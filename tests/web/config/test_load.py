@@ -372,13 +372,24 @@ def test_several_curves_need_a_newer_python(folder: Path, monkeypatch: pytest.Mo
     assert groups == ["X25519:prime256v1"]
 
 
-def test_a_curve_that_openssl_does_not_know(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_context: ssl.SSLContext, name: str) -> None:
-        raise ValueError(name)
+@pytest.mark.parametrize(
+    ("function", "error", "setting"),
+    [
+        ("set_ecdh_curve", ValueError, "curve_preferences: [X25519]"),
+        ("set_ciphers", ssl.SSLError, "cipher_suites: [TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256]"),
+    ],
+)
+def test_names_that_openssl_does_not_know(
+    folder: Path, function: str, error: type[Exception], setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in FIPS mode."""
 
-    monkeypatch.setattr(ssl.SSLContext, "set_ecdh_curve", fail)
-    assert problems(folder, f"tls_server_config: {{{CERTIFICATE}, curve_preferences: [X25519]}}") == [
-        f":1: tls_server_config.curve_preferences: is not supported by {ssl.OPENSSL_VERSION}"
+    def fail(_context: ssl.SSLContext, name: str) -> None:
+        raise error(name)
+
+    monkeypatch.setattr(ssl.SSLContext, function, fail)
+    assert problems(folder, f"tls_server_config: {{{CERTIFICATE}, {setting}}}") == [
+        f":1: tls_server_config.{setting.split(':', maxsplit=1)[0]}: is not supported by {ssl.OPENSSL_VERSION}"
     ]
 
 
