@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     _add_serve(add_command)
-    _add_config_flags(add_command("check-config", check_config, "check the configuration offline; print each problem"))
+    _add_check_config(add_command)
     _add_status(add_command)
     _add_once(add_command)
     _add_demo(add_command)
@@ -76,6 +76,12 @@ def _add_serve(add_command: AddCommand) -> None:
     _add_web_flags(parser, ":10853")
     _add_shard_flags(parser)
     _add_log_flags(parser, "info")
+
+
+def _add_check_config(add_command: AddCommand) -> None:
+    parser = add_command("check-config", check_config, "check the configuration offline; print each problem")
+    _add_config_flags(parser)
+    _add_web_config_flag(parser)
 
 
 def _add_status(add_command: AddCommand) -> None:
@@ -150,13 +156,7 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         metavar="HOST:PORT",
         help=f"address to serve on; may be repeated (default: {address})",
     )
-    parser.add_argument(
-        "--web.config.file",
-        dest="web_config_file",
-        type=Path,
-        metavar="FILE",
-        help="file with TLS settings, users and more, in the format of Prometheus (default: none)",
-    )
+    _add_web_config_flag(parser)
     parser.add_argument(
         "--web.enable-lifecycle",
         dest="lifecycle",
@@ -193,6 +193,16 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         help="connections above which the longest idle ones are closed (default: %(default)s)",
     )
     parser.set_defaults(default_address=address)
+
+
+def _add_web_config_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=_optional_file,
+        metavar="FILE",
+        help="file with TLS settings, users and more, in the format of Prometheus (default: none)",
+    )
 
 
 def _add_shard_flags(parser: argparse.ArgumentParser) -> None:
@@ -269,6 +279,11 @@ def _address(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _optional_file(text: str) -> Path | None:
+    """A file; empty text means none, as in Prometheus."""
+    return Path(text) if text else None
 
 
 def _external_path(text: str) -> str:

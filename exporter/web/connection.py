@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -89,6 +90,7 @@ class Connection(HttpToolsProtocol):
         self.app = self._run_application
         self.phase = Phase.IDLE
         self._since = 0.0  # when the phase began
+        self.outdated: Callable[[], bool] = lambda: False  # whether TLS settings have changed since
         self._accepted = accepted
         self._peer = peer
         self._owner = owner
@@ -177,6 +179,8 @@ class Connection(HttpToolsProtocol):
             raise _RejectedError(400, "too many requests without waiting for responses")
         self.server_state.default_headers = _date_header(int(time.time()))
         super().on_headers_complete()
+        if self.outdated():
+            self.cycle.keep_alive = False
         self._receiving = Phase.BODY
         self._head_size = self._body_size = 0
         self.phase = Phase.IDLE  # the phase of the head has ended, also if that of the next head follows

@@ -11,7 +11,7 @@ repeats its password waits only once. Wrong passwords cannot delay or evict othe
 import asyncio
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakValueDictionary
 
@@ -20,6 +20,19 @@ import bcrypt
 MAX_REJECTED = 1000  # cached results
 _KNOWN_USER_THREADS = 2
 _MAX_PASSWORD_LENGTH = 72  # bytes; bcrypt ignores the rest
+
+
+class _Threads:
+    """Some threads. Calls that wait for one end with the event loop; a pool would make the exit of the program wait."""
+
+    def __init__(self, number: int) -> None:
+        self._free = asyncio.Semaphore(number)
+        self._pool = ThreadPoolExecutor(number, "password")
+
+    async def run(self, function: Callable[..., bool], *args: bytes) -> bool:
+        """Call a function in a thread."""
+        async with self._free:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
 
 
 class PasswordVerifier:
@@ -31,8 +44,7 @@ class PasswordVerifier:
         self._rejected: dict[bytes, None] = {}  # digests; oldest first
         self._locks: WeakValueDictionary[tuple[str, bytes | None], asyncio.Lock] = WeakValueDictionary()
         self._running: set[asyncio.Task[bool]] = set()
-        self._known_users = ThreadPoolExecutor(_KNOWN_USER_THREADS, "password")
-        self._unknown_users = ThreadPoolExecutor(1, "password-of-unknown-user")
+        self._known_users, self._unknown_users = _Threads(_KNOWN_USER_THREADS), _Threads(1)
 
     async def verify(self, users: Mapping[bytes, bytes], user: bytes, password: bytes, client: str) -> bool:
         """Whether the password is that of a user; `users` are bcrypt hashes by name.
@@ -61,8 +73,7 @@ class PasswordVerifier:
                 known = user in users
                 bcrypt_hash = users[user] if known else self._unmatchable_hash(users, user)
                 threads = self._known_users if known else self._unknown_users
-                loop = asyncio.get_running_loop()
-                result = await loop.run_in_executor(threads, bcrypt.checkpw, password, bcrypt_hash) and known
+                result = await threads.run(bcrypt.checkpw, password, bcrypt_hash) and known
                 self._store(users, user, digest, accepted=result)
             return result
         finally:

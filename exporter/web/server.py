@@ -35,6 +35,11 @@ def no_tls() -> None:
     """Return None: connections are not encrypted."""
 
 
+def _is_outdated(tls_context: Callable[[], ssl.SSLContext | None], context: ssl.SSLContext | None) -> bool:
+    """Whether new connections have another TLS context."""
+    return tls_context() is not context
+
+
 @dataclass(frozen=True)
 class Service:
     """An application and the sockets on which it is served.
@@ -163,8 +168,10 @@ class WebServer:
                 self._close_longest_idle()
             accepted.setblocking(False)
             connection = Connection(config, self._state, self, accepted, peer)
+            context = tls_context()
+            connection.outdated = partial(_is_outdated, tls_context, context)
             self._connections[connection] = None
-            self._open(connection, accepted, tls_context())
+            self._open(connection, accepted, context)
 
     def _pause(self, listener: socket.socket, accept: Callable[[], None]) -> None:
         """Accept no connection for a moment."""
@@ -196,7 +203,8 @@ class WebServer:
             if error:
                 connection.release()
             if isinstance(error, ssl.SSLError):
-                self.bad_request(connection.address, f"TLS handshake failed: {error.reason}")
+                reason = getattr(error, "verify_message", None) or error.reason
+                self.bad_request(connection.address, f"TLS handshake failed: {reason}")
 
         opening.add_done_callback(end)
 

@@ -65,6 +65,13 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def until_verifying(calls: Bcrypt, number: int) -> None:
+    """Wait until a number of verifications have begun, and no further ones wait for a thread only."""
+    while len(calls.verified) < number:
+        await asyncio.sleep(0.01)
+    await settle()
+
+
 def test_right_and_wrong_passwords_are_verified_once(calls: Bcrypt) -> None:
     async def test(verifier: PasswordVerifier) -> None:
         for user, password, result in (
@@ -221,7 +228,7 @@ def test_wrong_passwords_of_others_do_not_delay_a_first_verification(calls: Bcry
             ]
 
         flooding = flood(b"unknown", "a") + flood(b"unknown", "b") + flood(b"alice", "a")
-        await settle()
+        await until_verifying(calls, 2)
         assert await verifier.verify(USERS, b"bob", b"bob123", "a")  # another user of the same address
         assert await verifier.verify(USERS, b"alice", b"alice123", "c")  # the same user from another address
         assert await verifier.verify(USERS, b"alice", b"alice123", "a")  # cached by now
@@ -253,7 +260,7 @@ def test_a_verification_ends_although_its_client_has_left_and_those_that_wait_do
             asyncio.create_task(verifier.verify(users, b"alice", password, "a"))
             for password in (b"held right", b"second", b"third")
         ]
-        await settle()
+        await until_verifying(calls, 1)
         for request in requests:
             request.cancel()
         await settle()
@@ -261,6 +268,23 @@ def test_a_verification_ends_although_its_client_has_left_and_those_that_wait_do
         calls.released.set()
         assert await verifier.verify(users, b"alice", b"held right", "a")
         assert [password for password, _ in calls.verified] == [b"held right"]
+
+    run(test)
+
+
+def test_only_running_verifications_delay_the_exit_of_the_program(calls: Bcrypt) -> None:
+    async def test(verifier: PasswordVerifier) -> None:
+        waiting = [
+            asyncio.create_task(verifier.verify(USERS, user, b"held", f"192.0.2.{number}"))
+            for user in (b"alice", b"unknown")
+            for number in range(10)
+        ]
+        await until_verifying(calls, 3)
+        assert len(calls.verified) == 3
+        threads = (verifier._known_users, verifier._unknown_users)
+        assert [pool._pool._work_queue.qsize() for pool in threads] == [0, 0]
+        calls.released.set()
+        assert await asyncio.gather(*waiting) == [False] * 20
 
     run(test)
 
