@@ -177,7 +177,7 @@ class Poller:
         if not self._still_targeted(project):
             return
         if isinstance(result, SourceError):
-            after = before.failed(result.result, str(result), duration)
+            after = before.failed(result.result, str(result), duration, result.missing_permission)
         else:
             after = before.succeeded(result, duration)
             self._dependencies.ledger.save(project, result)  # before it is published: a counter never decreases
