@@ -15,7 +15,7 @@ class WorkerPool:
     """Runs jobs on a number of threads until `stop` is set. A key has at most one job waiting or running at a time."""
 
     def __init__(self, size: int, stop: threading.Event) -> None:
-        self._size, self._stop = size, stop
+        self._size, self._stop, self._started = size, stop, False
         self._queue: queue.SimpleQueue[tuple[str, Job]] = queue.SimpleQueue()
         self._waiting: set[str] = set()
         self._running: set[str] = set()
@@ -25,7 +25,10 @@ class WorkerPool:
         self._changed = threading.Condition()
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the threads, unless they run already."""
+        if self._started:
+            return
+        self._started = True
         for number in range(self._size):
             threading.Thread(target=self._work, name=f"poll-{number}", daemon=True).start()
 
