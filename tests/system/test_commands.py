@@ -35,7 +35,7 @@ def config_flag(folder: Path, simulator: Simulator, *projects: str, more: str = 
     return f"--config.file={folder / 'config.yaml'}"
 
 
-@pytest.mark.parametrize("command", ["", "serve", "check-config", "status", "once", "demo", "simulate"])
+@pytest.mark.parametrize("command", ["", "serve", "check-config", "status", "check", "once", "demo", "simulate"])
 def test_every_command_has_version_and_help(command: str) -> None:
     arguments = [command] if command else []
     assert run(*arguments, "--version").stdout == f"cloudsql-backup-exporter {__version__}\n"
@@ -159,6 +159,7 @@ def test_once_replaces_the_file_and_reports_failed_projects(simulator: Simulator
     result = run("once", config_flag(tmp_path, simulator, "museum", "sealed"), f"--output={out}")
     assert result.returncode == 3
     assert result.stderr.startswith("error: instances.list of project sealed: 403 ")
+    assert "gcloud projects add-iam-policy-binding sealed --member=" in result.stderr
     assert 'project_up{project="sealed"} 0.0' in out.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups.prom", "config.yaml", "data"]
     rejected = run("once", config_flag(tmp_path, simulator, "museum"), f"--output={tmp_path / 'no' / 'such.prom'}")
@@ -217,6 +218,7 @@ def test_demo_needs_no_configuration_and_polls_every_project(tmp_path: Path) -> 
     assert up == {"museum": 1, "shop-prod": 1, "warehouse-prod": 1, "sealed": 0}
     assert f"Metrics              {running.url}metrics" in banner
     assert "backups have failed for three days" in banner
+    assert "museum          external               an external server, the source of a replica" in banner.splitlines()
 
 
 def test_fast_demo_shows_new_failed_and_recovered_runs(tmp_path: Path) -> None:
