@@ -34,7 +34,8 @@ class Record:
         else:
             headers = runs.headers()
             after, counters = history(runs, headers), self.counters.updated(runs, headers, now)
-        unchanged = after is self.history and counters is self.counters and instance == self.instance
+        instance = self.instance if instance == self.instance else instance
+        unchanged = after is self.history and counters is self.counters and instance is self.instance
         return self if unchanged else Record(instance, after, counters)
 
 
@@ -51,7 +52,7 @@ class ResponseDigests:
     """Digests of fully readable responses, by which unchanged ones need not be parsed again. Not saved.
 
     `instances` is that of the listing of instances, which was parsed to `selected`; `newest_runs` that of the first
-    page of the newest runs, all of which are known.
+    page of the newest runs, all of which are known, and which contains every run in progress.
     """
 
     instances: bytes

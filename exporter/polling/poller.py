@@ -43,7 +43,7 @@ class PollerDependencies:
 
     `source` makes a Source with a deadline on the monotonic clock. `code_label` returns the label value of an error
     code. `on_unreadable` is called with the kind of each item that is not fully readable, `on_change` when the snapshot
-    has changed. `stop` ends polling, the workers, and every wait of the source.
+    has changed. `stop`, which the workers set when they are stopped, ends polling and every wait of the source.
     """
 
     source: Callable[[float], Source]
@@ -85,7 +85,7 @@ class Poller:
     def stop(self) -> Snapshot:
         """Start no further poll, and abandon those in progress. Returns the final snapshot."""
         with self._lock:
-            self._stop.set()
+            self._workers.stop()
             return self.snapshot
 
     def poll_all(self, progress: Callable[[int, int], None] = lambda _finished, _total: None) -> None:

@@ -12,11 +12,12 @@ Job = Callable[[], None]
 
 
 class WorkerPool:
-    """Runs jobs on a number of threads until `stop` is set. A key has at most one job waiting or running at a time."""
+    """Runs jobs on a number of threads until it is stopped. A key has at most one job waiting or running at a time."""
 
     def __init__(self, size: int, stop: threading.Event) -> None:
+        """`stop` is set when the pool is stopped."""
         self._size, self._stop, self._started = size, stop, False
-        self._queue: queue.SimpleQueue[tuple[str, Job]] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[str, Job] | None] = queue.SimpleQueue()
         self._waiting: set[str] = set()
         self._running: set[str] = set()
         self._rerun: dict[str, Job] = {}
@@ -31,6 +32,11 @@ class WorkerPool:
         self._started = True
         for number in range(self._size):
             threading.Thread(target=self._work, name=f"poll-{number}", daemon=True).start()
+
+    def stop(self) -> None:
+        """Start no further job; does not wait for running ones."""
+        self._stop.set()
+        self._queue.put(None)  # wakes one thread, which wakes the next
 
     def submit(self, key: str, job: Job, *, rerun: bool = False) -> None:
         """Queue a job, unless the key has one already. With `rerun`, a running one is followed by this one."""
@@ -67,12 +73,9 @@ class WorkerPool:
         return any(now - heartbeat >= limit for heartbeat in self._heartbeats.copy().values())
 
     def _work(self) -> None:
-        while not self._stop.is_set():
-            try:
-                key, job = self._queue.get(timeout=1)
-            except queue.Empty:
-                continue
-            self._run(key, job)
+        while (job := self._queue.get()) and not self._stop.is_set():
+            self._run(*job)
+        self._queue.put(None)
 
     def _run(self, key: str, job: Job) -> None:
         worker = threading.current_thread().name

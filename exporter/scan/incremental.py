@@ -51,7 +51,7 @@ class Listing:
     full_at: datetime
     newest_first: bool = True
     denied: frozenset[str] = frozenset()
-    newest_digest: bytes | None = None  # of the first page of the newest runs, if it is fully readable
+    newest_digest: bytes | None = None  # of the first page of the newest runs, if it is conclusive
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,8 +287,7 @@ def _incremental_listing(reader: _Reader, previous: ProjectScan, instances: Mapp
     pages = reader.source.backup_runs(reader.project, ALL_INSTANCES, newest=True)
     first = next(pages, Page([]))
     digest = _digest(first.items)
-    in_progress = any(previous.records[name].history.in_progress for name in instances)
-    if previous.digests and previous.digests.newest_runs == digest and not in_progress:
+    if previous.digests and previous.digests.newest_runs == digest:
         return Listing(known, previous.full_listing_at, newest_digest=digest)
     reader.fully_readable = True
     newest = _read_page(reader, first, known)
@@ -297,8 +296,10 @@ def _incremental_listing(reader: _Reader, previous: ProjectScan, instances: Mapp
     if changes is None or not _refetch_in_progress(reader, previous, instances, changes):
         return None
     runs = known | {name: _merge(known[name], changed) for name, changed in changes.items()}
-    # Else the next poll must read more pages, or report the items again.
-    conclusive = reader.fully_readable and (newest.runs or newest.last)
+    in_progress = {(name, run.id) for name, c in changes.items() for run in c.runs.values() if run.status.in_progress}
+    listed = {(name, run.id) for name, run in newest.runs}
+    # Else the next poll must read more pages, report the items again, or request runs in progress singly.
+    conclusive = reader.fully_readable and (newest.runs or newest.last) and in_progress <= listed
     return Listing(runs, previous.full_listing_at, newest_digest=digest if conclusive else None)
 
 

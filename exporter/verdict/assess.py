@@ -53,10 +53,14 @@ def assess(
     return Verdict(instance, history, policy, state, tuple(rule.finding for rule in rules), exempt, due)
 
 
-def valid_until(instance: Instance, history: History, policy: Policy, now: datetime, freshness: Freshness) -> datetime:
-    """The latest time, inclusive, up to which `assess` is known to return the same verdict for the same facts."""
-    case = Case(instance, history, policy, now, freshness.read_at)
-    boundaries = [now + DAY, freshness.read_at + freshness.stale_after]
-    for changes_after in (*OTHER_BOUNDARIES, *(rule.changes_after for rule in RULES)):
-        boundaries += changes_after(case)
-    return min(boundary for boundary in boundaries if boundary >= now)
+def valid_until(verdict: Verdict, since: datetime) -> datetime:
+    """The latest time, inclusive, up to which `assess` is known to return the same verdict as at `since`.
+
+    By facts that were read at `since` or later, say the same, and are not too old.
+    """
+    case = Case(verdict.instance, verdict.history, verdict.policy, since, since)
+    boundaries = (boundary for changes_after in _BOUNDARIES for boundary in changes_after(case))
+    return min((boundary for boundary in boundaries if boundary >= since), default=since + DAY)
+
+
+_BOUNDARIES = tuple(dict.fromkeys((*OTHER_BOUNDARIES, *(rule.changes_after for rule in RULES))))  # each once

@@ -12,13 +12,19 @@ from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.record import ProjectScan, Record
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
 from exporter.verdict.assess import Freshness, Verdict, assess, valid_until
+from exporter.verdict.rules import Protection
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProjectVerdicts:
-    """The verdicts on a project's instances by name, and until when each of them, and all of them, are valid."""
+    """The verdicts on a project's instances by name, and until when they are valid.
+
+    `valid_until` is the time up to which each stays the same, by the facts it rests on or by later ones that say the
+    same; it has passed if one of these times lies between `evaluated_at` and when the facts were read. Up to
+    `all_valid_until` none changes by the same facts.
+    """
 
     scan: ProjectScan
     evaluated_at: datetime
@@ -81,20 +87,31 @@ def _project_verdicts(
 ) -> ProjectVerdicts:
     """The same object as before where all verdicts are still valid."""
     cached = before if before and before.evaluated_at <= now else None  # else the clock was set back
-    same_facts = cached is not None and cached.scan is scan
-    if cached and same_facts and now <= cached.all_valid_until:
+    if cached and cached.scan is scan and now <= cached.all_valid_until:
         return cached
-    verdicts, until = {}, {}
+    verdicts: dict[str, Verdict] = {}
+    until: dict[str, datetime] = {}
+    changes = [datetime.max.replace(tzinfo=now.tzinfo)]  # the next possible one of each verdict, by the same facts
     for name, record in sorted(scan.records.items()):
+        read_at = scan.facts_read_at(name)
+        expiry = read_at + config.poll.stale_after
         known = cached.verdicts.get(name) if cached else None
-        if cached and known and same_facts and now <= cached.valid_until[name]:
+        if (
+            cached
+            and known
+            and known.instance is record.instance
+            and known.history is record.history
+            and cached.scan.facts_read_at(name) <= read_at
+            and now <= cached.valid_until[name]
+            and (known.state is Protection.UNKNOWN) is (now > expiry)
+        ):
             verdicts[name], until[name] = known, cached.valid_until[name]
-            continue
-        policy = known.policy if known and known.instance is record.instance else config.policy_for(record.instance)
-        freshness = Freshness(scan.facts_read_at(name), config.poll.stale_after)
-        verdict = assess(record.instance, record.history, policy, now, freshness)
-        verdicts[name] = known if known == verdict else verdict
-        until[name] = valid_until(record.instance, record.history, policy, now, freshness)
-    return ProjectVerdicts(
-        scan, now, verdicts, until, min(until.values(), default=datetime.max.replace(tzinfo=now.tzinfo))
-    )
+        else:
+            policy = known.policy if known and known.instance is record.instance else config.policy_for(record.instance)
+            verdict = assess(record.instance, record.history, policy, now, Freshness(read_at, config.poll.stale_after))
+            verdicts[name] = known if known == verdict else verdict
+            until[name] = valid_until(verdict, min(now, read_at))
+        changes.append(until[name] if now <= until[name] else valid_until(verdicts[name], now))
+        if now <= expiry:
+            changes.append(expiry)
+    return ProjectVerdicts(scan, now, verdicts, until, min(changes))

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 from types import SimpleNamespace
 
@@ -25,11 +25,21 @@ class BlockedJob:
         assert self.release.wait(LIMIT)
 
 
+MakePool = Callable[[int], WorkerPool]
+
+
 @pytest.fixture
-def stop() -> Iterator[threading.Event]:
-    stop = threading.Event()
-    yield stop
-    stop.set()
+def make_pool() -> Iterator[MakePool]:
+    """Makes a pool of a number of threads, which is stopped after the test."""
+    pools: list[WorkerPool] = []
+
+    def make(size: int) -> WorkerPool:
+        pools.append(WorkerPool(size, threading.Event()))
+        return pools[-1]
+
+    yield make
+    for pool in pools:
+        pool.stop()
 
 
 @pytest.fixture
@@ -51,8 +61,8 @@ def start_blocked(pool: WorkerPool, key: str) -> BlockedJob:
     return job
 
 
-def test_jobs_of_different_keys_run_in_parallel(stop: threading.Event) -> None:
-    pool = WorkerPool(2, stop)
+def test_jobs_of_different_keys_run_in_parallel(make_pool: MakePool) -> None:
+    pool = make_pool(2)
     pool.start()
     jobs = [start_blocked(pool, key) for key in ("a", "b")]  # both have started, and neither has ended
     assert pool.finished() == set()
@@ -62,8 +72,8 @@ def test_jobs_of_different_keys_run_in_parallel(stop: threading.Event) -> None:
     assert pool.finished() == {"a", "b"}
 
 
-def test_pool_runs_at_most_as_many_jobs_as_it_has_threads(stop: threading.Event, calls: list[str]) -> None:
-    pool = WorkerPool(1, stop)
+def test_pool_runs_at_most_as_many_jobs_as_it_has_threads(make_pool: MakePool, calls: list[str]) -> None:
+    pool = make_pool(1)
     pool.start()
     job = start_blocked(pool, "a")
     pool.submit("b", lambda: calls.append("b"))
@@ -74,8 +84,8 @@ def test_pool_runs_at_most_as_many_jobs_as_it_has_threads(stop: threading.Event,
 
 
 @pytest.mark.parametrize("rerun", [False, True])
-def test_job_is_dropped_while_the_key_has_a_waiting_one(stop: threading.Event, calls: list[str], rerun: bool) -> None:
-    pool = WorkerPool(2, stop)
+def test_job_is_dropped_while_the_key_has_a_waiting_one(make_pool: MakePool, calls: list[str], rerun: bool) -> None:
+    pool = make_pool(2)
     pool.submit("a", lambda: calls.append("first"))
     pool.submit("a", lambda: calls.append("second"), rerun=rerun)
     pool.start()
@@ -83,8 +93,8 @@ def test_job_is_dropped_while_the_key_has_a_waiting_one(stop: threading.Event, c
     assert calls == ["first"]
 
 
-def test_job_is_dropped_while_the_key_has_a_running_one(stop: threading.Event, calls: list[str]) -> None:
-    pool = WorkerPool(2, stop)
+def test_job_is_dropped_while_the_key_has_a_running_one(make_pool: MakePool, calls: list[str]) -> None:
+    pool = make_pool(2)
     pool.start()
     job = start_blocked(pool, "a")
     pool.submit("a", lambda: calls.append("second"))
@@ -93,8 +103,8 @@ def test_job_is_dropped_while_the_key_has_a_running_one(stop: threading.Event, c
     assert calls == []
 
 
-def test_rerun_follows_the_running_job_once(stop: threading.Event, calls: list[str]) -> None:
-    pool = WorkerPool(2, stop)
+def test_rerun_follows_the_running_job_once(make_pool: MakePool, calls: list[str]) -> None:
+    pool = make_pool(2)
     pool.start()
     job = start_blocked(pool, "a")
     pool.submit("a", lambda: calls.append("second"), rerun=True)
@@ -105,8 +115,8 @@ def test_rerun_follows_the_running_job_once(stop: threading.Event, calls: list[s
     assert calls == ["third"]
 
 
-def test_job_is_dropped_while_the_key_has_a_waiting_rerun(stop: threading.Event, calls: list[str]) -> None:
-    pool = WorkerPool(1, stop)
+def test_job_is_dropped_while_the_key_has_a_waiting_rerun(make_pool: MakePool, calls: list[str]) -> None:
+    pool = make_pool(1)
     pool.start()
     first, other = start_blocked(pool, "a"), BlockedJob()
     pool.submit("b", other)
@@ -119,16 +129,16 @@ def test_job_is_dropped_while_the_key_has_a_waiting_rerun(stop: threading.Event,
     assert calls == ["rerun"]
 
 
-def test_rerun_of_an_idle_key_runs_once(stop: threading.Event, calls: list[str]) -> None:
-    pool = WorkerPool(1, stop)
+def test_rerun_of_an_idle_key_runs_once(make_pool: MakePool, calls: list[str]) -> None:
+    pool = make_pool(1)
     pool.start()
     pool.submit("a", lambda: calls.append("first"), rerun=True)
     wait_idle(pool)
     assert calls == ["first"]
 
 
-def test_key_can_be_submitted_again_after_its_job(stop: threading.Event, calls: list[str]) -> None:
-    pool = WorkerPool(1, stop)
+def test_key_can_be_submitted_again_after_its_job(make_pool: MakePool, calls: list[str]) -> None:
+    pool = make_pool(1)
     pool.start()
     for number in ("first", "second"):
         pool.submit("a", lambda number=number: calls.append(number))  # type: ignore[misc] # binds the loop variable
@@ -136,9 +146,9 @@ def test_key_can_be_submitted_again_after_its_job(stop: threading.Event, calls: 
     assert calls == ["first", "second"]
 
 
-def test_rerun_is_never_lost_and_never_overlaps_with_the_running_job(stop: threading.Event) -> None:
+def test_rerun_is_never_lost_and_never_overlaps_with_the_running_job(make_pool: MakePool) -> None:
     """Threads submit random keys; the last job of each key starts after the last submission."""
-    pool = WorkerPool(4, stop)
+    pool = make_pool(4)
     pool.start()
     lock = threading.Lock()
     submitted: Counter[str] = Counter()
@@ -173,12 +183,12 @@ def test_rerun_is_never_lost_and_never_overlaps_with_the_running_job(stop: threa
 
 
 def test_exception_in_a_job_is_logged_and_the_worker_continues(
-    stop: threading.Event, calls: list[str], caplog: pytest.LogCaptureFixture
+    make_pool: MakePool, calls: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
         raise ZeroDivisionError("broken")
 
-    pool = WorkerPool(1, stop)
+    pool = make_pool(1)
     pool.start()
     pool.submit("a", fail)
     pool.submit("b", lambda: calls.append("b"))
@@ -192,14 +202,14 @@ def test_exception_in_a_job_is_logged_and_the_worker_continues(
     assert not pool.stuck(0)
 
 
-def test_rerun_follows_a_job_that_raises(stop: threading.Event, calls: list[str]) -> None:
+def test_rerun_follows_a_job_that_raises(make_pool: MakePool, calls: list[str]) -> None:
     job = BlockedJob()
 
     def fail() -> None:
         job()
         raise ZeroDivisionError("broken")
 
-    pool = WorkerPool(1, stop)
+    pool = make_pool(1)
     pool.start()
     pool.submit("a", fail)
     assert job.started.wait(LIMIT)
@@ -216,8 +226,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return clock
 
 
-def test_busy_worker_is_stuck_at_the_limit_without_heartbeat(stop: threading.Event, clock: SimpleNamespace) -> None:
-    pool = WorkerPool(1, stop)
+def test_busy_worker_is_stuck_at_the_limit_without_heartbeat(make_pool: MakePool, clock: SimpleNamespace) -> None:
+    pool = make_pool(1)
     pool.start()
     assert not pool.stuck(10)
     job = start_blocked(pool, "a")
@@ -230,8 +240,8 @@ def test_busy_worker_is_stuck_at_the_limit_without_heartbeat(stop: threading.Eve
     assert not pool.stuck(10)
 
 
-def test_one_stuck_worker_is_enough(stop: threading.Event, clock: SimpleNamespace) -> None:
-    pool = WorkerPool(2, stop)
+def test_one_stuck_worker_is_enough(make_pool: MakePool, clock: SimpleNamespace) -> None:
+    pool = make_pool(2)
     pool.start()
     first = start_blocked(pool, "a")
     clock.now += 10
@@ -242,8 +252,8 @@ def test_one_stuck_worker_is_enough(stop: threading.Event, clock: SimpleNamespac
     wait_idle(pool)
 
 
-def test_idle_worker_is_never_stuck(stop: threading.Event, clock: SimpleNamespace) -> None:
-    pool = WorkerPool(1, stop)
+def test_idle_worker_is_never_stuck(make_pool: MakePool, clock: SimpleNamespace) -> None:
+    pool = make_pool(1)
     pool.start()
     pool.submit("a", lambda: None)
     wait_idle(pool)
@@ -251,7 +261,7 @@ def test_idle_worker_is_never_stuck(stop: threading.Event, clock: SimpleNamespac
     assert not pool.stuck(10)
 
 
-def test_heartbeat_counts_only_for_the_calling_worker(stop: threading.Event, clock: SimpleNamespace) -> None:
+def test_heartbeat_counts_only_for_the_calling_worker(make_pool: MakePool, clock: SimpleNamespace) -> None:
     started, heartbeat, recorded, recorded_by_other = (threading.Event() for _ in range(4))
     job = BlockedJob()
 
@@ -266,7 +276,7 @@ def test_heartbeat_counts_only_for_the_calling_worker(stop: threading.Event, clo
         pool.heartbeat()
         recorded_by_other.set()
 
-    pool = WorkerPool(2, stop)
+    pool = make_pool(2)
     pool.start()
     pool.submit("a", work)
     assert started.wait(LIMIT)
@@ -284,12 +294,12 @@ def test_heartbeat_counts_only_for_the_calling_worker(stop: threading.Event, clo
     wait_idle(pool)
 
 
-def test_wait_idle_returns_at_once_without_jobs(stop: threading.Event) -> None:
-    assert wait_idle(WorkerPool(1, stop)) == [(0, 0)]
+def test_wait_idle_returns_at_once_without_jobs(make_pool: MakePool) -> None:
+    assert wait_idle(make_pool(1)) == [(0, 0)]
 
 
-def test_wait_idle_reports_finished_and_total_jobs(stop: threading.Event) -> None:
-    pool = WorkerPool(1, stop)
+def test_wait_idle_reports_finished_and_total_jobs(make_pool: MakePool) -> None:
+    pool = make_pool(1)
     job, progress = BlockedJob(), list[tuple[int, int]]()
     pool.submit("a", job)
     for key in ("b", "c"):
@@ -306,8 +316,8 @@ def test_wait_idle_reports_finished_and_total_jobs(stop: threading.Event) -> Non
     assert {total for _finished, total in progress} == {3}
 
 
-def test_wait_idle_waits_for_reruns(stop: threading.Event, calls: list[str]) -> None:
-    pool = WorkerPool(1, stop)
+def test_wait_idle_waits_for_reruns(make_pool: MakePool, calls: list[str]) -> None:
+    pool = make_pool(1)
     pool.start()
     job = start_blocked(pool, "a")
     pool.submit("a", lambda: calls.append("rerun"), rerun=True)
@@ -318,14 +328,14 @@ def test_wait_idle_waits_for_reruns(stop: threading.Event, calls: list[str]) -> 
     assert (calls, waiting.is_alive()) == (["rerun"], False)
 
 
-def test_no_job_starts_after_stop(stop: threading.Event, calls: list[str]) -> None:
+def test_no_job_starts_after_stop(make_pool: MakePool, calls: list[str]) -> None:
     before = set(threading.enumerate())
-    pool = WorkerPool(1, stop)
+    pool = make_pool(1)
     pool.start()
     (worker,) = set(threading.enumerate()) - before
     job = start_blocked(pool, "a")
     pool.submit("b", lambda: calls.append("b"))
-    stop.set()
+    pool.stop()
     job.release.set()
     worker.join(LIMIT)
     assert (worker.is_alive(), calls) == (False, [])

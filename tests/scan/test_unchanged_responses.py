@@ -66,12 +66,26 @@ def test_full_scan_parses_everything_again(parsed: list[str]) -> None:
     assert parsed.count("instance") == 2
 
 
-def test_run_in_progress_is_read_again(parsed: list[str]) -> None:
+def test_run_in_progress_in_an_unchanged_response_is_not_parsed(parsed: list[str]) -> None:
     source = WorldSource(build_world("running"))
     second = read(source, read(source, None))
     parsed.clear()
-    read(source, second)
-    assert "backup_run" in parsed
+    assert read(source, second).records["running"].history.in_progress
+    assert parsed == []
+    advance(source.world, 2 * HOUR)
+    assert not read(source, second).records["running"].history.in_progress
+
+
+def test_run_in_progress_below_an_unchanged_page_is_read_again(parsed: list[str]) -> None:
+    source = WorldSource(world({"museum": WORLDS["demo"]()["museum"]}))
+    second = read(source, read(source, None))
+    for _ in range(2):
+        parsed.clear()
+        source.requests.clear()
+        second = read(source, second)
+        assert second.records["stuck"].history.in_progress
+        assert "backup_run" in parsed
+        assert source.requests[-1].startswith("/v1/projects/museum/instances/stuck/backupRuns/")
 
 
 class TwoResponses(WorldSource):

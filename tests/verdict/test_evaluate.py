@@ -7,14 +7,16 @@ from operator import add, is_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.config import Expected, Policy
+from exporter.config import Expected
+from exporter.facts.counters import Counters
 from exporter.facts.history import history
 from exporter.facts.model import BackupRun, BackupType, RunStatus
+from exporter.facts.record import ProjectScan, Record
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.scan.incremental import scan
 from exporter.simulator import WORLDS, SimulatedClock
-from exporter.verdict.assess import Freshness, assess, valid_until
 from exporter.verdict.evaluate import Evaluation, evaluate
+from exporter.verdict.rules import Protection
 from tests.support.builders import (
     DAY,
     EXPORTER_INFO,
@@ -49,15 +51,13 @@ kinds = st.sampled_from([BackupType.AUTOMATED, BackupType.ON_DEMAND])
 runs = st.builds(delayed_run, st.sampled_from(RunStatus), hours, delays, kinds)
 in_progress = st.builds(delayed_run, st.sampled_from([RunStatus.ENQUEUED, RunStatus.RUNNING]), hours, delays, kinds)
 policies = st.builds(
-    lambda expected, ages, max_duration, grace: Policy.model_validate(
-        {
-            "expected": expected,
-            "max_age": f"{min(ages)}m",
-            "critical_age": f"{max(ages)}m",
-            "max_duration": f"{max_duration}m",
-            "grace": f"{grace}m",
-        }
-    ),
+    lambda expected, ages, max_duration, grace: {
+        "expected": expected,
+        "max_age": f"{min(ages)}m",
+        "critical_age": f"{max(ages)}m",
+        "max_duration": f"{max_duration}m",
+        "grace": f"{grace}m",
+    },
     st.sampled_from(Expected),
     st.tuples(thresholds, thresholds),
     thresholds,
@@ -65,36 +65,63 @@ policies = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
-@given(
-    all_runs=st.builds(add, st.lists(runs, max_size=5), st.lists(in_progress, max_size=2)),
-    created=st.none() | hours,
-    window_start=st.none() | st.integers(0, 1439).map(lambda minutes: minutes * MINUTE),
-    policy=st.just(Policy()) | policies,
-    freshness=st.builds(
-        Freshness, st.floats(0, 3).map(lambda hours: NOW - timedelta(hours=hours)), st.sampled_from([HOUR, 2 * DAY])
-    ),
-    share=st.floats(0, 1),
-)
-def test_verdict_is_unchanged_until_valid_until(
-    all_runs: list[BackupRun],
-    created: timedelta | None,
-    window_start: timedelta | None,
-    policy: Policy,
-    freshness: Freshness,
-    share: float,
-) -> None:
-    """For runs of any status, thresholds in any order, and windows that open or close at any time."""
-    past = history(all_runs)
+def record(all_runs: list[BackupRun], created: timedelta | None, window_start: timedelta | None) -> Record:
+    """An instance created some time ago."""
     instance = replace(
         INSTANCE,
         created=None if created is None else NOW - created,
         backups=replace(INSTANCE.backups, window_start=window_start),
     )
-    until = valid_until(instance, past, policy, NOW, freshness)
-    assert until >= NOW
-    for later in (until, NOW + (until - NOW) * share):
-        assert assess(instance, past, policy, later, freshness) == assess(instance, past, policy, NOW, freshness)
+    return Record(instance, history(all_runs), Counters(NOW))
+
+
+records = st.builds(
+    record,
+    st.builds(add, st.lists(runs, max_size=5), st.lists(in_progress, max_size=2)),
+    st.none() | hours,
+    st.none() | st.integers(0, 1439).map(lambda minutes: minutes * MINUTE),
+)
+steps = st.tuples(
+    st.sampled_from([-2 * HOUR, timedelta(), MINUTE, 3 * HOUR]) | hours,
+    st.none() | st.sampled_from([timedelta(), MINUTE, 90 * MINUTE, -6 * HOUR]) | hours,
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    facts=records.map(lambda record: ProjectScan(NOW, NOW, records={"orders": record})),
+    policy=st.just({}) | policies,
+    stale_after=st.sampled_from(["1h", "2d"]),
+    steps=st.lists(steps, min_size=1, max_size=5),
+    share=st.floats(0, 1),
+)
+def test_reused_verdict_equals_a_new_one_whenever_facts_are_read(
+    facts: ProjectScan,
+    policy: dict[str, str],
+    stale_after: str,
+    steps: list[tuple[timedelta, timedelta | None]],
+    share: float,
+) -> None:
+    """For runs of any status, thresholds in any order, windows at any time, and a clock that may be set back.
+
+    Each step is the time that passes, and how long ago the same facts were read again, if they were.
+    """
+    configuration = config(policies=[policy], poll={"stale_after": stale_after})
+    evaluation: Evaluation | None = None
+    now = NOW
+    for elapsed, read_ago in steps:
+        now += elapsed
+        if read_ago is not None:
+            facts = replace(facts, read_at=now - read_ago)
+        snapshot = Snapshot().with_project(ProjectStatus("shop-prod", scan=facts))
+        expected = evaluate(snapshot, configuration, EXPORTER_INFO, now)
+        evaluation = evaluate(snapshot, configuration, EXPORTER_INFO, now, evaluation)
+        assert evaluation.verdicts == expected.verdicts
+        until = min(evaluation.by_project["shop-prod"].all_valid_until, now + 10 * DAY)
+        assert until >= now
+        for later in (until, now + (until - now) * share):
+            assert evaluation.is_current(later)
+            assert evaluate(snapshot, configuration, EXPORTER_INFO, later).verdicts == expected.verdicts
 
 
 def test_reused_evaluation_equals_a_new_one_over_three_days() -> None:
@@ -120,6 +147,20 @@ def test_reused_evaluation_equals_a_new_one_over_three_days() -> None:
             reused, changed = reused + same, changed + len(evaluation.verdicts) - same
         demo.clock.advance(15 * MINUTE)
     assert reused > 20 * changed > 0
+
+
+def test_changed_instance_is_assessed_again() -> None:
+    enabled = record([run()], created=400 * DAY, window_start=4 * HOUR)
+    disabled = replace(
+        enabled, instance=replace(enabled.instance, backups=replace(enabled.instance.backups, enabled=False))
+    )
+    configuration, evaluation, states = config(), None, []
+    for read in (enabled, disabled):
+        scanned = ProjectScan(NOW, NOW, records={"orders": read})
+        snapshot = Snapshot().with_project(ProjectStatus("shop-prod", scan=scanned))
+        evaluation = evaluate(snapshot, configuration, EXPORTER_INFO, NOW, evaluation)
+        states.append(evaluation.verdicts[0].state)
+    assert states == [Protection.PROTECTED, Protection.UNPROTECTED]
 
 
 def demo_snapshot() -> Snapshot:
