@@ -16,8 +16,14 @@ from tests.system.test_commands import config_flag
 
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
-    """The simulated API of the demo world, with a project whose instances are all at risk."""
-    projects = {**WORLDS["demo"](), "risky": Project({"late": SCENARIOS["missed"], "orders": SCENARIOS["slow"]})}
+    """The simulated API: a healthy project, one at risk, one with unprotected instances, and one without access."""
+    mixed = ("disabled", "failing", "missed", "stuck", "healthy", "replica")
+    projects = {
+        "shop-prod": WORLDS["demo"]()["shop-prod"],
+        "risky": Project({"late": SCENARIOS["missed"], "orders": SCENARIOS["slow"]}),
+        "mixed": Project({name: SCENARIOS[name] for name in mixed}),
+        "sealed": Project(access_error="notAuthorized"),
+    }
     with Simulator(World(projects, SimulatedClock(system_clock()))) as simulator:
         yield simulator
 
@@ -25,21 +31,21 @@ def simulator() -> Iterator[Simulator]:
 @pytest.mark.parametrize(
     ("flags", "code", "text"),
     [
-        ([], 2, "CLOUDSQL BACKUPS CRITICAL: 6 unprotected, 9 at risk, 14 protected, 10 exempt; worst: museum/"),
+        ([], 2, "CLOUDSQL BACKUPS CRITICAL: 2 unprotected, 4 at risk, 9 protected, 2 exempt; worst: mixed/disabled"),
         (["--project=shop-prod"], 0, "CLOUDSQL BACKUPS OK: 8 protected, 1 exempt"),
         (["--project=shop-prod", "--project=risky"], 1, "CLOUDSQL BACKUPS WARNING: 2 at risk, 8 protected, 1 exempt"),
-        (["--project=museum"], 2, "CLOUDSQL BACKUPS CRITICAL: 6 unprotected, 7 at risk"),
+        (["--project=mixed"], 2, "CLOUDSQL BACKUPS CRITICAL: 2 unprotected, 2 at risk"),
         (["--project=sealed"], 3, "CLOUDSQL BACKUPS UNKNOWN: no instance matches; instances.list of project sealed"),
-        (["--project=museum", "--project=sealed"], 2, "CLOUDSQL BACKUPS CRITICAL: 6 unprotected"),
+        (["--project=mixed", "--project=sealed"], 2, "CLOUDSQL BACKUPS CRITICAL: 2 unprotected"),
         (["--project=risky", "--project=sealed"], 3, "CLOUDSQL BACKUPS UNKNOWN: 2 at risk; worst: risky/late"),
         (["--project=nosuch"], 3, "CLOUDSQL BACKUPS UNKNOWN: no instance matches; project nosuch: no target"),
         (["--instance=shop-prod/orders"], 0, "CLOUDSQL BACKUPS OK: shop-prod/orders is protected: recovery point"),
-        (["--instance=museum/failing"], 2, "CLOUDSQL BACKUPS CRITICAL: museum/failing is unprotected: "),
-        (["--instance=museum/stuck"], 1, "CLOUDSQL BACKUPS WARNING: museum/stuck is at risk: "),
-        (["--instance=museum/replica"], 0, "CLOUDSQL BACKUPS OK: museum/replica is exempt: a read replica"),
-        (["--project=museum", "--instance=failing"], 2, "CLOUDSQL BACKUPS CRITICAL: museum/failing is unprotected"),
+        (["--instance=mixed/failing"], 2, "CLOUDSQL BACKUPS CRITICAL: mixed/failing is unprotected: "),
+        (["--instance=mixed/stuck"], 1, "CLOUDSQL BACKUPS WARNING: mixed/stuck is at risk: "),
+        (["--instance=mixed/replica"], 0, "CLOUDSQL BACKUPS OK: mixed/replica is exempt: a read replica"),
+        (["--project=mixed", "--instance=failing"], 2, "CLOUDSQL BACKUPS CRITICAL: mixed/failing is unprotected"),
         (["--project=shop-prod", "--project=risky", "--instance=orders"], 1, "CLOUDSQL BACKUPS WARNING: 1 at risk, 1"),
-        (["--project=shop-prod", "--instance=museum/failing"], 3, "CLOUDSQL BACKUPS UNKNOWN: no instance matches"),
+        (["--project=shop-prod", "--instance=mixed/failing"], 3, "CLOUDSQL BACKUPS UNKNOWN: no instance matches"),
         (["--instance=shop-prod/nosuch"], 3, "CLOUDSQL BACKUPS UNKNOWN: no instance matches"),
         (["--instance=orders"], 3, "CLOUDSQL BACKUPS UNKNOWN: 1 at risk, 1 protected; worst: risky/orders"),
         (["--no.such.flag"], 3, "CLOUDSQL BACKUPS UNKNOWN: unrecognized arguments: --no.such.flag"),
@@ -48,7 +54,7 @@ def simulator() -> Iterator[Simulator]:
     ],
 )
 def test_exit_code_and_first_line(simulator: Simulator, tmp_path: Path, flags: list[str], code: int, text: str) -> None:
-    result = run("check", config_flag(tmp_path, simulator, "museum", "sealed", "shop-prod", "risky"), *flags)
+    result = run("check", config_flag(tmp_path, simulator, "mixed", "sealed", "shop-prod", "risky"), *flags)
     assert result.stdout.startswith(text)
     assert (result.returncode, result.stderr) == (code, "")
     parsed = parse_output(result.stdout)
@@ -65,14 +71,14 @@ def test_forbidden_project_is_followed_by_the_command_that_grants_access(simulat
 
 def test_unreadable_region_is_unknown_unless_something_is_unprotected(simulator: Simulator, tmp_path: Path) -> None:
     simulator.faults.add(Fault("unreachable-region"))
-    flag = config_flag(tmp_path, simulator, "museum", "shop-prod")
-    assert [run("check", flag, f"--project={project}").returncode for project in ("museum", "shop-prod")] == [2, 3]
+    flag = config_flag(tmp_path, simulator, "mixed", "shop-prod")
+    assert [run("check", flag, f"--project={project}").returncode for project in ("mixed", "shop-prod")] == [2, 3]
 
 
 def test_other_projects_are_not_polled(simulator: Simulator, tmp_path: Path) -> None:
-    run("check", config_flag(tmp_path, simulator, "museum", "shop-prod"), "--instance=shop-prod/orders")
+    run("check", config_flag(tmp_path, simulator, "mixed", "shop-prod"), "--instance=shop-prod/orders")
     assert simulator.requests
-    assert [request for request in simulator.requests if "museum" in request] == []
+    assert [request for request in simulator.requests if "mixed" in request] == []
 
 
 def test_bad_configuration_is_unknown_with_every_problem(tmp_path: Path) -> None:
@@ -92,7 +98,9 @@ def test_missing_credentials_are_unknown(tmp_path: Path) -> None:
     file.write_text("targets: [{project: p}]\n")
     result = run("check", f"--config.file={file}", GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "none.json"))
     assert (result.returncode, len(result.stdout.splitlines()), result.stderr) == (3, 1, "")
-    assert result.stdout.startswith("CLOUDSQL BACKUPS UNKNOWN: no application default credentials were found")
+    assert result.stdout.startswith(
+        "CLOUDSQL BACKUPS UNKNOWN: the application default credentials cannot be used: File "
+    )
 
 
 def test_hostile_names_keep_the_convention(tmp_path: Path) -> None:
