@@ -19,7 +19,7 @@ from exporter.facts.model import Clock
 from exporter.metrics import catalogue
 from exporter.metrics.catalogue.section import Section
 from exporter.metrics.exposition.formats import END
-from exporter.metrics.exposition.lines import Age, Writer, identity_values, render_ages
+from exporter.metrics.exposition.lines import AgeLine, Writer, identity_values, render_ages
 from exporter.metrics.exposition.singleflight import SingleFlight
 from exporter.verdict.evaluate import Evaluation
 
@@ -43,7 +43,7 @@ class Block(NamedTuple):
 
     subjects: tuple[object, ...]
     rendered: tuple[CompressedBytes, ...]
-    ages: tuple[tuple[Age, ...], ...]
+    ages: tuple[tuple[AgeLine, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class DynamicLines(NamedTuple):
 
     writer: Writer
     lines: bytes
-    ages: tuple[Age, ...]
+    ages: tuple[AgeLine, ...]
 
 
 class RenderedSection(NamedTuple):
