@@ -184,10 +184,12 @@ class Collect(_Section):
     """Optional data to collect."""
 
     recovery_times: Flag = False
-    final_backups: Flag = False
+    recovery_times_every: PositiveDuration = timedelta(hours=1)
+    deleted_instances: Flag = False
+    backup_dr: Flag = False
     user_labels: tuple[Text, ...] = ()
 
-    @field_validator("recovery_times", "final_backups")
+    @field_validator("recovery_times", "deleted_instances", "backup_dr")
     @classmethod
     def _not_yet(cls, value: bool) -> bool:
         if value:
@@ -235,6 +237,8 @@ class Policy(_Section):
     max_duration: PositiveDuration = timedelta(hours=6)
     grace: Duration = timedelta(hours=30)
     require_pitr: Flag = False
+    max_pitr_lag: PositiveDuration = timedelta(hours=1)
+    require_deletion_guard: Flag = False
     min_retained: Count | None = None
     allowed_locations: tuple[Text, ...] | None = None
 

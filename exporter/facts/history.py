@@ -1,8 +1,9 @@
 """History of one instance: what its runs say, before they are judged. Pure; knows neither policy nor clock."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from itertools import takewhile
 
 from exporter.facts.model import BackupRun, BackupType, RunStatus
@@ -19,8 +20,15 @@ class TypeHistory:
     consecutive_failures: int = 0
     in_progress: tuple[BackupRun, ...] = ()
     retained: int = 0  # runs that can be restored
-    retained_bytes: int | None = None  # sum of the sizes the API reported; None where it reported none
+    retained_bytes: int | None = None  # sum of their sizes; None unless the API reported each of them
     oldest_retained_end: datetime | None = None
+
+
+class RecoveryPointSource(StrEnum):
+    """What a recovery point rests on."""
+
+    BACKUP = "backup"
+    SKIPPED_RUN = "skipped_run"  # there was no new data since the newest backup
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +36,14 @@ class History:
     """All runs of one instance.
 
     `newest_success` is the restorable run, of any type, that started last. `recovery_point` is the time up to which
-    a restore loses nothing; None while nothing can be restored.
+    a restore loses nothing; it and its source are None while nothing can be restored.
     """
 
     runs: PackedRuns  # newest first
     by_type: Mapping[BackupType, TypeHistory]
     newest_success: BackupRun | None
     recovery_point: datetime | None
+    recovery_point_source: RecoveryPointSource | None
 
     def of(self, backup_type: BackupType) -> TypeHistory:
         """The history of one type, empty where the instance has no runs of it."""
@@ -61,18 +70,45 @@ def history(runs: Iterable[BackupRun], headers: Sequence[RunHeader] | None = Non
 
     successes = [header for header in headers if header.status is RunStatus.SUCCESSFUL]
     newest = max(successes, key=lambda header: header.effective_start, default=None)
-    skip = newest and _skip_after(newest, headers)
-    types = sorted({header.type for header in headers})
+    skip = _skip_after(newest, headers) if newest else None
+    recovery_point = source = None
+    if skip:
+        recovery_point, source = run(skip.position).scheduled, RecoveryPointSource.SKIPPED_RUN
+    elif newest:
+        recovery_point, source = run(newest.position).effective_start, RecoveryPointSource.BACKUP
+    types = sorted({header.type for header in headers if header.status is not RunStatus.VANISHED})
     return History(
         runs=packed,
         by_type={of: _type_history([header for header in headers if header.type is of], run) for of in types},
         newest_success=run(newest.position) if newest else None,
-        recovery_point=run(skip.position).scheduled
-        if skip
-        else run(newest.position).effective_start
-        if newest
-        else None,
+        recovery_point=recovery_point,
+        recovery_point_source=source,
     )
+
+
+def with_vanished(known: PackedRuns, listed: PackedRuns) -> PackedRuns:
+    """The listed runs, and the known backups that are no longer listed where a SKIPPED run may refer to one of them.
+
+    Cloud SQL drops a deleted run from its list. A SKIPPED run after it then no longer says that an older backup holds
+    all data (see `_skip_after`). A success that follows the deleted run, or no older one, makes it irrelevant.
+    """
+    numbers = set(listed.numbers())
+    oldest_success = min((run.scheduled for run in listed if run.status is RunStatus.SUCCESSFUL), default=None)
+    gone = [
+        run
+        for run in known
+        if int(run.id) not in numbers and (run.status is RunStatus.SUCCESSFUL or run.status.deleted)
+    ]
+    if oldest_success is None or not gone:
+        return listed
+    vanished = [replace(run, status=RunStatus.VANISHED) for run in gone if run.scheduled > oldest_success]
+    followed_by_success, relevant = False, []
+    for run in PackedRuns.of([*listed, *vanished]):  # newest first
+        if run.status is RunStatus.VANISHED and not followed_by_success:
+            relevant.append(run)
+        elif run.status in (RunStatus.SUCCESSFUL, RunStatus.SKIPPED):
+            followed_by_success = run.status is RunStatus.SUCCESSFUL
+    return PackedRuns.of([*listed, *relevant]) if relevant else listed
 
 
 def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> TypeHistory:
@@ -88,7 +124,7 @@ def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> 
         consecutive_failures=sum(header.status is RunStatus.FAILED for header in since_success),
         in_progress=tuple(run(header.position) for header in existing if header.status.in_progress),
         retained=len(restorable),
-        retained_bytes=sum(sizes) if sizes else None,
+        retained_bytes=sum(sizes) if sizes and len(sizes) == len(restorable) else None,
         oldest_retained_end=run(restorable[-1].position).end if restorable else None,
     )
 

@@ -39,6 +39,7 @@ class RunStatus(LenientEnum):
     DELETION_PENDING = "DELETION_PENDING"
     DELETION_FAILED = "DELETION_FAILED"
     DELETED = "DELETED"
+    VANISHED = "vanished"  # no word of the API: a run that is no longer listed, see history.with_vanished
     UNKNOWN = "unknown"  # a word newer than this release, or none
 
     @property
@@ -60,7 +61,7 @@ class RunStatus(LenientEnum):
 # Tuples, because they compare by identity first; a set hashes each member in Python.
 _IN_PROGRESS = (RunStatus.ENQUEUED, RunStatus.RUNNING)
 _COMPLETED = (RunStatus.SUCCESSFUL, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.OVERDUE)
-_DELETED = (RunStatus.DELETION_PENDING, RunStatus.DELETION_FAILED, RunStatus.DELETED)
+_DELETED = (RunStatus.DELETION_PENDING, RunStatus.DELETION_FAILED, RunStatus.DELETED, RunStatus.VANISHED)
 
 
 class BackupType(LenientEnum):
@@ -68,6 +69,7 @@ class BackupType(LenientEnum):
 
     AUTOMATED = "AUTOMATED"
     ON_DEMAND = "ON_DEMAND"
+    FINAL = "FINAL"  # made when the instance is deleted
     UNKNOWN = "unknown"
 
 
@@ -93,6 +95,17 @@ class InstanceState(LenientEnum):
     FAILED = "FAILED"
     ONLINE_MAINTENANCE = "ONLINE_MAINTENANCE"
     REPAIRING = "REPAIRING"
+    UNKNOWN = "unknown"
+
+
+class SuspensionReason(LenientEnum):
+    """A word of `DatabaseInstance.suspensionReason`."""
+
+    BILLING_ISSUE = "BILLING_ISSUE"
+    LEGAL_ISSUE = "LEGAL_ISSUE"
+    OPERATIONAL_ISSUE = "OPERATIONAL_ISSUE"
+    KMS_KEY_ISSUE = "KMS_KEY_ISSUE"  # the key of the data, and of its backups, is revoked or denied
+    PROJECT_ABUSE = "PROJECT_ABUSE"
     UNKNOWN = "unknown"
 
 
@@ -170,6 +183,15 @@ class BackupSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DeletionSettings:
+    """What guards the data of an instance against its deletion."""
+
+    protected: bool | None = None  # the instance cannot be deleted
+    backups_retained: bool | None = None  # its backups outlive it
+    final_backup: bool | None = None  # a last backup is made when it is deleted
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One Cloud SQL instance."""
 
@@ -184,6 +206,9 @@ class Instance:
     created: datetime | None = None
     user_labels: Mapping[str, str] = field(default_factory=dict)
     backups: BackupSettings = BackupSettings()
+    deletion: DeletionSettings = DeletionSettings()
+    suspension_reasons: tuple[SuspensionReason, ...] = ()
+    disk_full: bool = False  # shut down because its disk is full
 
     @property
     def is_replica(self) -> bool:

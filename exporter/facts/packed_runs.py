@@ -17,7 +17,7 @@ from exporter.facts.model import BackupRun, BackupType, RunError, RunStatus
 _ROW = struct.Struct("<qq5dBB4I")
 _SCHEDULED = struct.Struct("<16xd")
 # Saved state contains positions in these two: append, never reorder.
-_TYPES = (BackupType.AUTOMATED, BackupType.ON_DEMAND, BackupType.UNKNOWN)
+_TYPES = (BackupType.AUTOMATED, BackupType.ON_DEMAND, BackupType.UNKNOWN, BackupType.FINAL)
 _STATUSES = (
     RunStatus.ENQUEUED,
     RunStatus.RUNNING,
@@ -29,6 +29,7 @@ _STATUSES = (
     RunStatus.DELETION_FAILED,
     RunStatus.DELETED,
     RunStatus.UNKNOWN,
+    RunStatus.VANISHED,
 )
 _TYPE_CODES = {backup_type: code for code, backup_type in enumerate(_TYPES)}
 _STATUS_CODES = {status: code for code, status in enumerate(_STATUSES)}
@@ -174,6 +175,12 @@ class PackedRuns(Sequence[BackupRun]):
             if _SCHEDULED.unpack_from(self.packed, position * _ROW.size)[0] < earliest:
                 return
             yield self[position]
+
+    def numbers(self, enqueued_after: float | None = None) -> Iterator[int]:
+        """The ids of all runs, or of those enqueued after a time, in Unix seconds."""
+        for number, _, _, _, enqueued, *_ in _ROW.iter_unpack(self.packed):
+            if enqueued_after is None or enqueued > enqueued_after:
+                yield number
 
     def with_id(self, run_id: str) -> BackupRun | None:
         """The run with that id; None where there is none."""

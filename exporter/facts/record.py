@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from exporter.facts.counters import Counters
-from exporter.facts.history import History, history
+from exporter.facts.history import History, history, with_vanished
 from exporter.facts.model import Instance
 from exporter.facts.packed_runs import PackedRuns
 
@@ -27,6 +27,8 @@ class Record:
 
     def updated(self, instance: Instance, runs: PackedRuns, now: datetime) -> "Record":
         """The record after another reading; the same object where nothing changed."""
+        if runs != self.history.runs:
+            runs = with_vanished(self.history.runs, runs)
         if runs == self.history.runs:
             after, counters = self.history, self.counters.without_expired(now)
         else:

@@ -14,8 +14,9 @@ from exporter.scan.source import UNKNOWN_REGION, Page, SourceError
 PAGE_SIZE = 1000
 NEWEST_PAGE_SIZE = 100
 INSTANCE_FIELDS = (
-    "kind,items(name,region,state,instanceType,databaseVersion,createTime,"
-    "settings(activationPolicy,edition,availabilityType,userLabels,backupConfiguration)),"
+    "kind,items(name,region,state,instanceType,databaseVersion,createTime,suspensionReason,outOfDiskReport,"
+    "settings(activationPolicy,edition,availabilityType,userLabels,backupConfiguration,"
+    "deletionProtectionEnabled,retainBackupsOnDelete,finalBackupConfig)),"
     "nextPageToken,warnings"
 )
 RUN_FIELDS = "id,instance,type,status,windowStartTime,enqueuedTime,startTime,endTime,error,location,maxChargeableBytes"
@@ -91,7 +92,8 @@ def _page(body: bytes, project: str, kind: str) -> tuple[Page, object]:
     if listing.items is None and listing.kind not in (msgspec.UNSET, kind):
         raise ValueError(f"its kind is {str(listing.kind)[:60]!r}")
     regions = tuple(_unreachable_regions(listing.warnings, project))
-    return Page(list(map(bytes, listing.items or ())), regions), listing.next_page_token
+    page = Page(list(map(bytes, listing.items or ())), regions, last=listing.next_page_token is None)
+    return page, listing.next_page_token
 
 
 def _tolerant_listing(body: bytes, project: str) -> _Listing:

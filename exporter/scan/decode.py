@@ -15,12 +15,14 @@ from exporter.facts.model import (
     BackupSettings,
     BackupTier,
     BackupType,
+    DeletionSettings,
     Edition,
     Instance,
     InstanceId,
     InstanceState,
     InstanceType,
     RunStatus,
+    SuspensionReason,
 )
 from exporter.facts.packed_runs import RunRow, seconds
 from exporter.scan import parse
@@ -64,12 +66,23 @@ class _BackupConfigurationItem(msgspec.Struct, frozen=True, rename="camel"):
     backup_retention_settings: _RetentionItem = _RetentionItem()
 
 
+class _FinalBackupItem(msgspec.Struct, frozen=True):
+    enabled: bool | None = None
+
+
 class _SettingsItem(msgspec.Struct, frozen=True, rename="camel"):
     activation_policy: ActivationPolicy = ActivationPolicy.UNKNOWN
     edition: Edition = Edition.UNKNOWN
     availability_type: AvailabilityType = AvailabilityType.UNKNOWN
     user_labels: dict[str, str] = {}
     backup_configuration: _BackupConfigurationItem = _BackupConfigurationItem()
+    deletion_protection_enabled: bool | None = None
+    retain_backups_on_delete: bool | None = None
+    final_backup_config: _FinalBackupItem = _FinalBackupItem()
+
+
+class _OutOfDiskItem(msgspec.Struct, frozen=True, rename="camel"):
+    sql_out_of_disk_state: str | None = None
 
 
 class _InstanceItem(msgspec.Struct, rename="camel"):
@@ -79,9 +92,12 @@ class _InstanceItem(msgspec.Struct, rename="camel"):
     region: str | None = None
     database_version: str | None = None
     create_time: _Timestamp | None = None
-    settings: _SettingsItem = _SettingsItem()
+    settings: _SettingsItem | None = None
+    suspension_reason: tuple[SuspensionReason, ...] = ()
+    out_of_disk_report: _OutOfDiskItem = _OutOfDiskItem()
 
 
+_NO_SETTINGS = _SettingsItem()
 _RUN = msgspec.json.Decoder(_RunItem)
 _INSTANCE = msgspec.json.Decoder(_InstanceItem)
 _UNKNOWN_TYPE, _UNKNOWN_STATUS, _FAILED = BackupType.UNKNOWN, RunStatus.UNKNOWN, RunStatus.FAILED  # faster to access
@@ -132,7 +148,9 @@ def instance(text: bytes, *, project: str, latest: datetime) -> Instance | None:
         item = _INSTANCE.decode(text)
     except (ValueError, RecursionError):
         return None
-    settings, created, configuration = item.settings, item.create_time, item.settings.backup_configuration
+    settings, created = item.settings or _NO_SETTINGS, item.create_time
+    configuration = settings.backup_configuration
+    omitted = None if item.settings is None else False  # the value of a flag that the API omits
     window_start = parse.time_of_day(configuration.start_time) if configuration.start_time else None
     if (
         not item.name
@@ -157,13 +175,25 @@ def instance(text: bytes, *, project: str, latest: datetime) -> Instance | None:
             window_start=window_start,
             location=configuration.location or None,
             tier=configuration.backup_tier,
-            pitr_enabled=(
-                configuration.binary_log_enabled if is_mysql else configuration.point_in_time_recovery_enabled
+            pitr_enabled=_flag(
+                configuration.binary_log_enabled if is_mysql else configuration.point_in_time_recovery_enabled,
+                omitted,
             ),
             transaction_log_retention=parse.log_retention(configuration.transaction_log_retention_days),
             retained_backups=configuration.backup_retention_settings.retained_backups,
         ),
+        deletion=DeletionSettings(
+            protected=_flag(settings.deletion_protection_enabled, omitted),
+            backups_retained=_flag(settings.retain_backups_on_delete, omitted),
+            final_backup=_flag(settings.final_backup_config.enabled, omitted),
+        ),
+        suspension_reasons=tuple(dict.fromkeys(item.suspension_reason)),
+        disk_full=item.out_of_disk_report.sql_out_of_disk_state == parse.DISK_FULL,
     )
+
+
+def _flag(value: bool | None, omitted: bool | None) -> bool | None:
+    return omitted if value is None else value
 
 
 def _is_regular(timestamp: datetime, latest: datetime) -> bool:

@@ -4,6 +4,7 @@ Between full listings only what is new is read, and what did not change stays th
 read never affects another.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -131,10 +132,6 @@ class _Reader:
         parsed = self._readable("instance", items, decode_instance, self._parse_instance)
         selected = {instance.id.name: instance for instance in parsed if self._options.selects(instance)}
         return _InstanceListing(selected, regions, digest if self.fully_readable else None)
-
-    def runs(self, items: list[bytes]) -> Iterator[tuple[str, BackupRun]]:
-        """Instance name and run of every readable item."""
-        return ((name, row.run) for name, row in self.rows(items))
 
     def rows(self, items: list[bytes]) -> Iterator[tuple[str, RunRow]]:
         """Instance name and run, as a row, of every readable item."""
@@ -293,36 +290,63 @@ def _incremental_listing(reader: _Reader, previous: ProjectScan, instances: Mapp
     if previous.digests and previous.digests.newest_runs == digest:
         return Listing(known, previous.full_listing_at, newest_digest=digest)
     reader.fully_readable = True
-    newest = _selected_runs(reader, first, known)
-    older = (_selected_runs(reader, page, known) for page in pages)
-    changes = _newest_changes(chain([newest], older), known)
+    newest = _read_page(reader, first, known)
+    older = (_read_page(reader, page, known) for page in pages)
+    changes = _newest_changes(reader, chain([newest], older), known)
     if changes is None or not _refetch_in_progress(reader, previous, instances, changes):
         return None
     runs = known | {name: _merge(known[name], changed) for name, changed in changes.items()}
     in_progress = {(name, run.id) for name, c in changes.items() for run in c.runs.values() if run.status.in_progress}
-    listed = {(name, run.id) for name, run in newest}
+    listed = {(name, run.id) for name, run in newest.runs}
     # Else the next poll must read more pages, report the items again, or request runs in progress singly.
-    conclusive = newest and reader.fully_readable and in_progress <= listed
+    conclusive = reader.fully_readable and (newest.runs or newest.last) and in_progress <= listed
     return Listing(runs, previous.full_listing_at, newest_digest=digest if conclusive else None)
 
 
-def _selected_runs(reader: _Reader, page: Page, known: Mapping[str, PackedRuns]) -> list[tuple[str, BackupRun]]:
-    return [(name, run) for name, run in reader.runs(page.items) if name in known]
+@dataclass(frozen=True, slots=True)
+class _NewestPage:
+    """A page of the newest runs: those of the selected instances, and when the oldest of all was enqueued."""
+
+    runs: list[tuple[str, BackupRun]]
+    oldest_enqueued: float
+    last: bool
+
+
+def _read_page(reader: _Reader, page: Page, known: Mapping[str, PackedRuns]) -> _NewestPage:
+    rows = list(reader.rows(page.items))
+    runs = [(name, row.run) for name, row in rows if name in known]
+    return _NewestPage(runs, min((row.enqueued for _, row in rows if row.enqueued), default=math.inf), page.last)
 
 
 def _newest_changes(
-    pages: Iterable[list[tuple[str, BackupRun]]], known: Mapping[str, PackedRuns]
+    reader: _Reader, pages: Iterable[_NewestPage], known: Mapping[str, PackedRuns]
 ) -> dict[str, _Changes] | None:
-    """The runs of the newest pages, up to a page without anything new; None after too many pages."""
+    """The changes on the newest pages, up to a page without anything new; None after too many pages."""
     changes: dict[str, _Changes] = {}
-    for number, listed in enumerate(pages, 1):
-        for name, run in listed:
+    oldest_enqueued: float | None = math.inf
+    for number, page in enumerate(pages, 1):
+        for name, run in page.runs:
             _put_latest(changes.setdefault(name, _Changes()).runs, run.id, run)
-        if listed and all(known[name].with_id(run.id) == changes[name].runs[run.id] for name, run in listed):
-            return changes  # newest first: what follows is older than what is known already
+        oldest_enqueued = None if page.last else min(oldest_enqueued or 0, page.oldest_enqueued)
+        if page.runs and all(known[name].with_id(run.id) == changes[name].runs[run.id] for name, run in page.runs):
+            break  # newest first: what follows is older than what is known already
         if number >= MAX_NEWEST_PAGES:
             return None
+    if reader.fully_readable:
+        _add_gone(changes, known, oldest_enqueued)
     return changes
+
+
+def _add_gone(changes: dict[str, _Changes], known: Mapping[str, PackedRuns], oldest_enqueued: float | None) -> None:
+    """Add the known runs that should be on the pages that were read, but are not: they have been deleted.
+
+    These are the runs enqueued after the oldest on the pages; all runs if it is None, because no page follows.
+    """
+    for name, runs in known.items():
+        listed = changes[name].runs if name in changes else {}
+        gone = {run_id for run_id in map(str, runs.numbers(enqueued_after=oldest_enqueued)) if run_id not in listed}
+        if gone:
+            changes.setdefault(name, _Changes()).gone |= gone
 
 
 def _refetch_in_progress(
@@ -341,7 +365,7 @@ def _refetch_in_progress(
                 if error.denied:
                     return False
                 raise
-            run = {run.id: run for _, run in reader.runs([] if item is None else [item])}.get(run_id)
+            run = {run.id: run for run in (row.run for _, row in reader.rows([item] if item else []))}.get(run_id)
             if run is None:
                 changed.gone.add(run_id)
             else:

@@ -20,6 +20,7 @@ from exporter.facts.model import (
     BackupSettings,
     BackupTier,
     BackupType,
+    DeletionSettings,
     Edition,
     Instance,
     InstanceId,
@@ -28,9 +29,11 @@ from exporter.facts.model import (
     LenientEnum,
     RunError,
     RunStatus,
+    SuspensionReason,
 )
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # earlier timestamps are not plausible
+DISK_FULL = "SOFT_SHUTDOWN"  # the word of `outOfDiskReport.sqlOutOfDiskState`
 MAX_CODE_LENGTH = 100
 MAX_MESSAGE_LENGTH = 500
 MAX_INT64 = 2**63 - 1
@@ -58,8 +61,18 @@ class Parsed(Generic[T]):
 class _Fields:
     """Typed access to one JSON object. A missing or null field is None; so is one of another type, which is noted."""
 
-    def __init__(self, item: Mapping[object, object], latest: datetime, path: str, unreadable: list[str]) -> None:
+    def __init__(
+        self,
+        item: Mapping[object, object],
+        latest: datetime,
+        path: str,
+        unreadable: list[str],
+        *,
+        returned: bool = False,
+    ) -> None:
+        """`returned`: the API returned the object, or omitted it from one that it returned, because it is empty."""
         self._item, self._latest, self._path, self.unreadable = item, latest, path, unreadable
+        self._returned = returned
 
     def text(self, name: str) -> str | None:
         value = self._item.get(name)
@@ -71,12 +84,25 @@ class _Fields:
     def enum(self, name: str, enum: type[E]) -> E:
         return enum.read(self.text(name))
 
+    def enums(self, name: str, enum: type[E]) -> tuple[E, ...]:
+        """A list of words, each once."""
+        value = self._item.get(name)
+        words = value if isinstance(value, list) else []
+        if (value is not None and not isinstance(value, list)) or not all(isinstance(word, str) for word in words):
+            self._note(name)
+        return tuple(dict.fromkeys(enum.read(word) for word in words if isinstance(word, str)))
+
     def boolean(self, name: str) -> bool | None:
         value = self._item.get(name)
         if value is None or isinstance(value, bool):
             return value
         self._note(name)
         return None
+
+    def flag(self, name: str) -> bool | None:
+        """A boolean that the API omits if it is off."""
+        value = self.boolean(name)
+        return False if value is None and self._returned and self._item.get(name) is None else value
 
     def integer(self, name: str) -> int | None:
         """An integer from 0 to the largest int64; the API writes int64 as a string."""
@@ -118,7 +144,8 @@ class _Fields:
         if value is not None and not isinstance(value, dict):
             self._note(name)
         inner = value if isinstance(value, dict) else {}
-        return _Fields(inner, self._latest, f"{self._path}{name}.", self.unreadable)
+        returned = isinstance(value, dict) or (value is None and self._returned)
+        return _Fields(inner, self._latest, f"{self._path}{name}.", self.unreadable, returned=returned)
 
     def string_map(self, name: str) -> dict[str, str]:
         """A mapping of strings to strings, without other values."""
@@ -207,6 +234,13 @@ def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance
         created=fields.timestamp("createTime"),
         user_labels=settings.string_map("userLabels"),
         backups=_backup_settings(settings.child("backupConfiguration"), version),
+        deletion=DeletionSettings(
+            protected=settings.flag("deletionProtectionEnabled"),
+            backups_retained=settings.flag("retainBackupsOnDelete"),
+            final_backup=settings.child("finalBackupConfig").flag("enabled"),
+        ),
+        suspension_reasons=fields.enums("suspensionReason", SuspensionReason),
+        disk_full=fields.child("outOfDiskReport").text("sqlOutOfDiskState") == DISK_FULL,
     )
     return fields.parsed(fact)
 
@@ -218,7 +252,7 @@ def _backup_settings(fields: _Fields, version: str | None) -> BackupSettings:
         window_start=fields.time_of_day("startTime"),
         location=fields.text("location"),
         tier=fields.enum("backupTier", BackupTier),
-        pitr_enabled=fields.boolean(pitr),
+        pitr_enabled=fields.flag(pitr),
         transaction_log_retention=log_retention(fields.integer("transactionLogRetentionDays")),
         retained_backups=fields.child("backupRetentionSettings").integer("retainedBackups"),
     )

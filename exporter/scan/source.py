@@ -29,10 +29,14 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a listing: items as the API returned them, in JSON, and the regions it reported as unreachable."""
+    """One page of a listing: items as the API returned them, in JSON, and the regions it reported as unreachable.
+
+    `last`: no page follows.
+    """
 
     items: list[bytes]
     unreachable_regions: tuple[str, ...] = ()
+    last: bool = False
 
 
 class Source(Protocol):

@@ -21,6 +21,9 @@ def _last_error(verdict: Verdict) -> str:
 
 
 FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
+    Finding.DATA_UNREADABLE: lambda _v, _now: (
+        "the encryption key is revoked or access to it denied: neither the data nor its backups can be read"
+    ),
     Finding.BACKUPS_DISABLED: lambda _v, _now: "automated backups are disabled",
     Finding.NEVER_SUCCEEDED: lambda _v, _now: "there is no backup to restore",
     Finding.STALE_CRITICAL: lambda v, now: (
@@ -41,19 +44,22 @@ FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
     Finding.LOCATION_NOT_ALLOWED: lambda v, _now: (
         f"the newest backup is stored in {v.history.newest_success and v.history.newest_success.location}"
     ),
+    Finding.DELETION_UNGUARDED: lambda _v, _now: (
+        "deleting the instance would leave nothing: no deletion protection, no retained backups and no final backup"
+    ),
 }
 
 EXEMPTIONS: dict[Exemption, str] = {
+    Exemption.IGNORED: "the policy expects no backups",
+    Exemption.CREATING: "being created",
     Exemption.READ_REPLICA: "a read replica: its primary is backed up",
     Exemption.READ_POOL: "a read pool: its primary is backed up",
     Exemption.EXTERNAL: "an external server: Cloud SQL does not back it up",
     Exemption.GREEN: "the green instance of a blue-green deployment",
     Exemption.STOPPED: "stopped by its owner",
     Exemption.SUSPENDED: "suspended",
-    Exemption.CREATING: "being created",
-    Exemption.NEW: "new: its first backup is still to come",
     Exemption.MANAGED_ELSEWHERE: "backed up by Backup and DR",
-    Exemption.IGNORED: "the policy expects no backups",
+    Exemption.NEW: "new: its first backup is still to come",
 }
 
 

@@ -18,6 +18,7 @@ from exporter.facts.model import (
     InstanceState,
     InstanceType,
     RunStatus,
+    SuspensionReason,
 )
 from exporter.verdict.windows import DAY, WINDOW, last_opening, window_missed
 
@@ -35,23 +36,24 @@ class Protection(StrEnum):
 
 
 class Exemption(StrEnum):
-    """Reason why no automated backup is expected of an instance."""
+    """Reason why no automated backup is expected of an instance, the first that applies."""
 
+    IGNORED = "ignored"
+    CREATING = "creating"
     READ_REPLICA = "read_replica"
     READ_POOL = "read_pool"
     EXTERNAL = "external"
     GREEN = "green"
     STOPPED = "stopped"
     SUSPENDED = "suspended"
-    CREATING = "creating"
-    NEW = "new"
     MANAGED_ELSEWHERE = "managed_elsewhere"
-    IGNORED = "ignored"
+    NEW = "new"
 
 
 class Finding(StrEnum):
     """A problem with the backups of an instance."""
 
+    DATA_UNREADABLE = "data_unreadable"
     BACKUPS_DISABLED = "backups_disabled"
     NEVER_SUCCEEDED = "never_succeeded"
     STALE_CRITICAL = "stale_critical"
@@ -63,6 +65,7 @@ class Finding(StrEnum):
     PITR_DISABLED = "pitr_disabled"
     RETENTION_LOW = "retention_low"
     LOCATION_NOT_ALLOWED = "location_not_allowed"
+    DELETION_UNGUARDED = "deletion_unguarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +134,10 @@ def _age_rule(finding: Finding, state: Protection, threshold: Callable[[Policy],
     return Rule(finding, state, lambda case: case.older_than(threshold(case.policy)), boundary)
 
 
+def _data_unreadable(case: Case) -> bool:
+    return SuspensionReason.KMS_KEY_ISSUE in case.instance.suspension_reasons
+
+
 def _backups_disabled(case: Case) -> bool:
     return case.instance.backups.enabled is False and case.instance.can_have_backups
 
@@ -146,6 +153,8 @@ def _last_run_failed(case: Case) -> bool:
 
 
 def _overdue(case: Case) -> bool:
+    if case.instance.backups.enabled is False:
+        return False
     return _reported_overdue(case) or window_missed(case.instance, case.history, case.now, case.read_at)
 
 
@@ -182,7 +191,15 @@ def _location_not_allowed(case: Case) -> bool:
     return bool(allowed is not None and newest and newest.location and newest.location not in allowed)
 
 
+def _deletion_unguarded(case: Case) -> bool:
+    guards = case.instance.deletion
+    return case.policy.require_deletion_guard and not (
+        guards.protected or guards.backups_retained or guards.final_backup
+    )
+
+
 RULES = (  # the worst finding comes first
+    Rule(Finding.DATA_UNREADABLE, Protection.UNPROTECTED, _data_unreadable),
     Rule(Finding.BACKUPS_DISABLED, Protection.UNPROTECTED, _backups_disabled),
     Rule(Finding.NEVER_SUCCEEDED, Protection.UNPROTECTED, _never_succeeded, _end_of_grace),
     _age_rule(Finding.STALE_CRITICAL, Protection.UNPROTECTED, lambda policy: policy.critical_age),
@@ -194,20 +211,23 @@ RULES = (  # the worst finding comes first
     Rule(Finding.PITR_DISABLED, Protection.AT_RISK, _pitr_disabled),
     Rule(Finding.RETENTION_LOW, Protection.AT_RISK, _retention_low),
     Rule(Finding.LOCATION_NOT_ALLOWED, Protection.AT_RISK, _location_not_allowed),
+    Rule(Finding.DELETION_UNGUARDED, Protection.AT_RISK, _deletion_unguarded),
 )
 
 
 def exemption(case: Case) -> Exemption | None:
     """The first exemption that applies. Changes with time at the end of the grace only."""
     instance = case.instance
-    if instance.state is InstanceState.PENDING_CREATE and case.policy.expected is not Expected.NEVER:
+    if case.policy.expected is Expected.NEVER:
+        return Exemption.IGNORED
+    if instance.state is InstanceState.PENDING_CREATE:
         return Exemption.CREATING
     if case.policy.expected is Expected.ALWAYS:
         return None
-    if case.policy.expected is Expected.NEVER:
-        return Exemption.IGNORED
     if by_type := _EXEMPT_TYPES.get(instance.type):
         return by_type
+    if _data_unreadable(case):
+        return None
     if instance.activation is ActivationPolicy.NEVER:
         return Exemption.STOPPED
     if instance.state is InstanceState.SUSPENDED:

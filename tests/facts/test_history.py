@@ -3,11 +3,13 @@
 from dataclasses import replace
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.facts.history import history
+from exporter.facts.history import RecoveryPointSource, history, with_vanished
 from exporter.facts.model import BackupRun, BackupType, RunStatus
+from exporter.facts.packed_runs import PackedRuns
 from tests.support.builders import DAY, HOUR, MINUTE, NOW, run
 from tests.support.strategies import some_runs
 
@@ -66,15 +68,18 @@ def test_recovery_point_is_latest_start_of_a_success() -> None:
 
 
 def test_skip_after_success_moves_recovery_point_forward() -> None:
-    assert history(daily_runs(S.SKIPPED, S.SKIPPED, S.SUCCESSFUL)).recovery_point == NOW - 8 * HOUR
+    result = history(daily_runs(S.SKIPPED, S.SKIPPED, S.SUCCESSFUL))
+    assert (result.recovery_point, result.recovery_point_source) == (NOW - 8 * HOUR, RecoveryPointSource.SKIPPED_RUN)
 
 
 def test_skip_before_success_does_not_move_recovery_point() -> None:
-    assert history(daily_runs(S.SUCCESSFUL, S.SKIPPED)).recovery_point == NOW - 8 * HOUR
+    result = history(daily_runs(S.SUCCESSFUL, S.SKIPPED))
+    assert (result.recovery_point, result.recovery_point_source) == (NOW - 8 * HOUR, RecoveryPointSource.BACKUP)
 
 
 def test_skips_without_success_give_no_recovery_point() -> None:
-    assert history(daily_runs(S.SKIPPED, S.SKIPPED)).recovery_point is None
+    result = history(daily_runs(S.SKIPPED, S.SKIPPED))
+    assert (result.recovery_point, result.recovery_point_source) == (None, None)
 
 
 def test_skip_after_deleted_backup_does_not_move_recovery_point() -> None:
@@ -93,10 +98,45 @@ def test_duration_is_unknown_if_run_ends_before_its_start() -> None:
     assert run(took=7 * MINUTE).duration == 7 * MINUTE
 
 
-def test_retained_bytes_sums_reported_sizes() -> None:
-    without_size = replace(run(ago=32 * HOUR), size_bytes=None)
-    assert history([run(), without_size]).of(BackupType.AUTOMATED).retained_bytes == 2**30
-    assert history([without_size]).of(BackupType.AUTOMATED).retained_bytes is None
+def test_retained_bytes_sums_sizes_only_if_every_run_reports_one() -> None:
+    older, without_size = run(ago=32 * HOUR), replace(run(ago=32 * HOUR), size_bytes=None)
+    assert history([run(), older]).of(BackupType.AUTOMATED).retained_bytes == 2 * 2**30
+    assert history([run(), without_size]).of(BackupType.AUTOMATED).retained_bytes is None
+    assert (
+        history([run(), replace(without_size, status=RunStatus.FAILED)]).of(BackupType.AUTOMATED).retained_bytes
+        == 2**30
+    )
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCESSFUL, RunStatus.DELETED])
+def test_skipped_run_after_a_vanished_backup_does_not_move_the_recovery_point(status: RunStatus) -> None:
+    """The data that it refers to is gone; it was not in the older backup."""
+    oldest, newer, skipped = run(ago=56 * HOUR), run(status, ago=32 * HOUR), run(RunStatus.SKIPPED)
+    listed = with_vanished(PackedRuns.of([oldest, newer]), PackedRuns.of([oldest, skipped]))
+    assert history(listed).recovery_point == oldest.start
+    assert with_vanished(listed, PackedRuns.of([oldest, skipped])) == listed
+    assert history([oldest, skipped]).recovery_point == skipped.scheduled  # nothing shows that a backup was deleted
+
+
+def test_vanished_backup_is_not_a_run_of_its_type() -> None:
+    oldest, on_demand = run(ago=56 * HOUR), run(ago=32 * HOUR, kind=BackupType.ON_DEMAND)
+    after = history(with_vanished(PackedRuns.of([oldest, on_demand]), PackedRuns.of([oldest])))
+    assert [run.status for run in after.runs] == [RunStatus.VANISHED, RunStatus.SUCCESSFUL]
+    assert after.by_type.keys() == {BackupType.AUTOMATED}
+    assert after.of(BackupType.AUTOMATED).newest == oldest
+
+
+@pytest.mark.parametrize(
+    ("known", "listed"),
+    [
+        ([run(), run(ago=32 * HOUR)], [run()]),  # expired: no older backup remains
+        ([run(ago=56 * HOUR), run(ago=32 * HOUR)], []),  # nothing remains
+        ([run(ago=56 * HOUR), run(RunStatus.FAILED, ago=32 * HOUR)], [run(ago=56 * HOUR)]),  # it held no data
+        ([run(ago=56 * HOUR), run(ago=32 * HOUR)], [run(ago=56 * HOUR), run()]),  # a newer backup holds all data
+    ],
+)
+def test_irrelevant_vanished_run_is_forgotten(known: list[BackupRun], listed: list[BackupRun]) -> None:
+    assert with_vanished(PackedRuns.of(known), PackedRuns.of(listed)) == PackedRuns.of(listed)
 
 
 @given(some_runs, st.randoms())

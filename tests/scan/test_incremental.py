@@ -179,6 +179,70 @@ def test_old_deleted_backup_is_found_by_next_full_listing() -> None:
     assert status(scan_museum(source, second)) is RunStatus.DELETED
 
 
+class VanishingSource(WorldSource):
+    """A source that no longer lists some runs; an item that contains a text in `broken` is damaged."""
+
+    vanished: frozenset[str] = frozenset()
+    broken: str | None = None
+
+    def backup_runs(self, project: str, instance: str, *, newest: bool = False) -> Iterator[Page]:
+        for page in super().backup_runs(project, instance, newest=newest):
+            items = [item for item in page.items if not any(run_id.encode() in item for run_id in self.vanished)]
+            if self.broken:
+                items = [b"{" if self.broken.encode() in item else item for item in items]
+            yield replace(page, items=items)
+
+
+def listed(result: ProjectScan, name: str = "healthy-0") -> list[str]:
+    return [run.id for run in result.records[name].history.runs if run.status is not RunStatus.VANISHED]
+
+
+def vanishing(instances: int = 4) -> VanishingSource:
+    healthy = {f"healthy-{number}": SCENARIOS["healthy"] for number in range(instances)}
+    return VanishingSource(build_world({"museum": Project(healthy)}))
+
+
+def test_vanished_run_of_the_newest_page_is_removed_at_next_poll_and_can_return() -> None:
+    source = vanishing()
+    first = scan_museum(source)
+    newest, *others = listed(first)
+    source.vanished = frozenset({newest})
+    second = scan_museum(source, first)
+    assert (listed(second), listing_requests(source)) == (others, 1)
+    third = scan_museum(source, second)
+    assert third.records["healthy-0"] is second.records["healthy-0"]
+    source.vanished = frozenset()
+    assert listed(scan_museum(source, third)) == [newest, *others]
+
+
+def test_vanished_run_below_the_newest_page_is_removed_by_next_full_listing() -> None:
+    """Until then it is counted as retained, which docs/api.md says."""
+    source = vanishing()
+    first = scan_museum(source)
+    newest, *others, oldest = listed(first)
+    source.vanished = frozenset({oldest})
+    second = scan_museum(source, first)
+    assert listed(second) == [newest, *others, oldest]
+    assert listed(scan_museum(source, second, full=True)) == [newest, *others]
+
+
+def test_only_run_of_a_project_vanishes() -> None:
+    """No page follows an empty one: whatever was known is gone."""
+    only = Scenario("a", "one run", lambda window: Run((Attempt(),)) if window == 0 else MISSED)
+    source = VanishingSource(build_world({"museum": Project({"a": only})}))
+    first = scan_museum(source)
+    (run_id,) = listed(first, "a")
+    source.vanished = frozenset({run_id})
+    assert listed(scan_museum(source, first), "a") == []
+
+
+def test_unreadable_item_is_not_taken_for_a_vanished_run() -> None:
+    source = vanishing()
+    first = scan_museum(source)
+    source.broken = listed(first)[0]
+    assert listed(scan_museum(source, first)) == listed(first)
+
+
 def test_status_change_on_newest_page_is_read_without_timestamps() -> None:
     """The later version of a run counts, also if it has fewer fields."""
     deleted_later = Run((Attempt(after=10 * MINUTE),), deleted_after=9 * HOUR)

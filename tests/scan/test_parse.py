@@ -1,6 +1,7 @@
 """Parsing of API items: each becomes one fact, or raises UnreadableItemError."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.facts.model import BackupRun, BackupType, RunError, RunStatus
+from exporter.facts.model import BackupRun, BackupType, Instance, RunError, RunStatus, SuspensionReason
 from exporter.scan import parse
 from tests.support.builders import NOW
 from tests.support.strategies import RUN_ITEM, json_values, plausible
@@ -65,7 +66,7 @@ def test_v1beta3_run_is_automated_with_id_from_due_time() -> None:
 
 @pytest.mark.parametrize("status", ["PAUSED", "SQL_BACKUP_RUN_STATUS_UNSPECIFIED", "successful"])
 def test_unknown_status_and_type_are_readable(status: str) -> None:
-    item = RUN_ITEM | {"status": status, "type": "FINAL"}
+    item = RUN_ITEM | {"status": status, "type": "WEEKLY"}
     assert (parse_run(item).status, parse_run(item).type) == (RunStatus.UNKNOWN, BackupType.UNKNOWN)
     assert unreadable_fields(item) == ()
 
@@ -137,6 +138,46 @@ def test_pitr_is_binary_log_for_mysql_and_own_flag_for_others() -> None:
         return parse.instance(item, project="p", latest=LATEST).fact.backups.pitr_enabled
 
     assert (pitr("MYSQL_8_4"), pitr("POSTGRES_16"), pitr("SQLSERVER_2022_WEB")) == (True, False, False)
+
+
+FLAGS: dict[str, Callable[[Instance], bool | None]] = {
+    "deletionProtectionEnabled": lambda instance: instance.deletion.protected,
+    "retainBackupsOnDelete": lambda instance: instance.deletion.backups_retained,
+    "finalBackupConfig.enabled": lambda instance: instance.deletion.final_backup,
+    "backupConfiguration.pointInTimeRecoveryEnabled": lambda instance: instance.backups.pitr_enabled,
+}
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_absent_flag_is_off_within_returned_settings_and_else_unknown(name: str) -> None:
+    """An unreadable flag is unknown, and so is one within an unreadable object."""
+    *outer, inner = name.split(".")
+
+    def flag(settings: object) -> bool | None:
+        item = {"name": "a", "settings": settings}
+        return FLAGS[name](parse.instance(item, project="p", latest=LATEST).fact)
+
+    def within(value: object) -> object:
+        return {outer[0]: {inner: value}} if outer else {inner: value}
+
+    assert [flag(within(value)) for value in (True, False, None, "on")] == [True, False, False, None]
+    assert (flag({}), flag(None), flag("none")) == (False, None, None)
+    if outer:
+        assert (flag({outer[0]: {}}), flag({outer[0]: None}), flag({outer[0]: "none"})) == (False, False, None)
+
+
+def test_suspension_reasons_are_words_each_once() -> None:
+    item = {"name": "a", "suspensionReason": ["KMS_KEY_ISSUE", "ASTEROID", "KMS_KEY_ISSUE", 7]}
+    parsed = parse.instance(item, project="p", latest=LATEST)
+    assert parsed.fact.suspension_reasons == (SuspensionReason.KMS_KEY_ISSUE, SuspensionReason.UNKNOWN)
+    assert parsed.unreadable == ("suspensionReason",)
+
+
+@pytest.mark.parametrize(("state", "full"), [("SOFT_SHUTDOWN", True), ("NORMAL", False), (None, False)])
+def test_disk_full(state: str | None, full: bool) -> None:
+    item = {"name": "a", "outOfDiskReport": {"sqlOutOfDiskState": state}}
+    assert parse.instance(item, project="p", latest=LATEST).fact.disk_full is full
+    assert parse.instance({"name": "a"}, project="p", latest=LATEST).fact.disk_full is False
 
 
 @pytest.mark.parametrize("start", ["24:00", "4:00", "04:60", "noon", 4, "٠٤:٠٠"])

@@ -135,7 +135,7 @@ class WorldSource:
             body = self._request(path, query).body
             items = body.get("items", [])
             assert isinstance(items, list)
-            yield Page([encoded(item) for item in items])
+            yield Page([encoded(item) for item in items], last="nextPageToken" not in body)
             if "nextPageToken" not in body:
                 return
             query["pageToken"] = str(body["nextPageToken"])

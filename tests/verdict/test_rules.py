@@ -14,10 +14,12 @@ from exporter.facts.model import (
     BackupRun,
     BackupTier,
     BackupType,
+    DeletionSettings,
     Instance,
     InstanceState,
     InstanceType,
     RunStatus,
+    SuspensionReason,
 )
 from exporter.verdict.assess import Freshness, assess
 from exporter.verdict.rules import Exemption, Finding, Protection
@@ -139,6 +141,35 @@ def test_no_window_is_missed_if_the_window_is_unknown() -> None:
     assert verdict_on(run(ago=20 * HOUR), instance=NO_WINDOW).findings == ()
 
 
+UNSCHEDULED = 11 * HOUR + 29 * MINUTE + timedelta(seconds=3, milliseconds=71)  # a recorded run began at 12:30:56.929
+
+
+def test_unscheduled_run_does_not_hide_a_missed_window() -> None:
+    """The window is 03:00 to 07:00, the last scheduled run in that of the day before; Google made a run at 00:30:56."""
+    instance = replace(INSTANCE, backups=replace(SETTINGS, window_start=3 * HOUR))
+    unscheduled = run(ago=UNSCHEDULED)
+    verdict = verdict_on(unscheduled, run(ago=33 * HOUR), instance=instance)
+    assert verdict.findings == (F.OVERDUE,)
+    assert verdict.history.recovery_point == unscheduled.start
+
+
+def test_unscheduled_run_within_the_window_is_the_run_of_the_window() -> None:
+    assert verdict_on(run(ago=7 * HOUR + timedelta(seconds=3, milliseconds=71)), run(ago=32 * HOUR)).findings == ()
+
+
+@AROUND_THRESHOLD
+def test_run_before_the_window_counts_if_it_begins_like_a_scheduled_one(offset: timedelta, exceeded: bool) -> None:
+    """At most 2 s after a whole minute: the window has been moved since."""
+    moved = run(ago=10 * HOUR - 2 * SECOND - offset)
+    assert verdict_on(moved, run(ago=32 * HOUR)).findings == ((F.OVERDUE,) if exceeded else ())
+
+
+def test_overdue_does_not_hold_while_backups_are_disabled() -> None:
+    disabled = replace(INSTANCE, backups=replace(SETTINGS, enabled=False))
+    for runs in ([run(S.OVERDUE), run(ago=28 * HOUR)], [run(ago=32 * HOUR)]):
+        assert F.OVERDUE not in verdict_on(*runs, instance=disabled).findings
+
+
 @AROUND_THRESHOLD
 @pytest.mark.parametrize("status", [S.RUNNING, S.ENQUEUED])
 def test_stuck_beyond_max_duration(status: RunStatus, offset: timedelta, exceeded: bool) -> None:
@@ -184,6 +215,43 @@ def test_retention_low_below_min_retained(retained: int | None, low: bool) -> No
 def test_location_not_allowed(location: str | None, outside: bool) -> None:
     verdict = verdict_on(run(location=location), policy=policy(allowed_locations=["eu", "europe-west1"]))
     assert verdict.findings == ((F.LOCATION_NOT_ALLOWED,) if outside else ())
+
+
+@pytest.mark.parametrize("guard", ["protected", "backups_retained", "final_backup"])
+def test_deletion_unguarded_unless_one_guard_is_on(guard: str) -> None:
+    off = DeletionSettings(protected=False, backups_retained=False, final_backup=False)
+    unguarded, guarded = (replace(INSTANCE, deletion=settings) for settings in (off, replace(off, **{guard: True})))
+    required = policy(require_deletion_guard=True)
+    verdict = verdict_on(run(), instance=unguarded, policy=required)
+    assert (verdict.state, verdict.findings) == (P.AT_RISK, (F.DELETION_UNGUARDED,))
+    assert verdict_on(run(), instance=guarded, policy=required).findings == ()
+    assert verdict_on(run(), instance=unguarded).findings == ()
+    assert verdict_on(run(), policy=required).findings == (F.DELETION_UNGUARDED,)  # the API returned no settings
+
+
+def without_key(instance: Instance) -> Instance:
+    return replace(instance, suspension_reasons=(SuspensionReason.BILLING_ISSUE, SuspensionReason.KMS_KEY_ISSUE))
+
+
+def test_data_unreadable_although_every_run_is_successful() -> None:
+    verdict = verdict_on(run(), run(ago=32 * HOUR), instance=without_key(INSTANCE))
+    assert (verdict.state, verdict.findings) == (P.UNPROTECTED, (F.DATA_UNREADABLE,))
+    billing = replace(INSTANCE, suspension_reasons=(SuspensionReason.BILLING_ISSUE,))
+    assert verdict_on(run(), instance=billing).findings == ()
+
+
+@pytest.mark.parametrize("reason", list(Exemption))
+def test_data_unreadable_replaces_some_exemptions(reason: Exemption) -> None:
+    expected = "never" if reason is E.IGNORED else "auto"
+    verdict = verdict_on(instance=without_key(EXEMPT[reason]), policy=policy(expected=expected))
+    if reason in (E.STOPPED, E.SUSPENDED, E.MANAGED_ELSEWHERE, E.NEW):
+        assert (verdict.state, verdict.exemption, verdict.findings[0]) == (P.UNPROTECTED, None, F.DATA_UNREADABLE)
+    else:
+        assert (verdict.state, verdict.exemption, verdict.findings) == (P.EXEMPT, reason, ())
+
+
+def test_ignored_precedes_creating() -> None:
+    assert verdict_on(instance=EXEMPT[E.CREATING], policy=policy(expected="never")).exemption is E.IGNORED
 
 
 def test_state_follows_the_worst_finding() -> None:
@@ -297,6 +365,16 @@ def test_new_instance_is_exempt_again_after_failed_then_skipped_run() -> None:
 )
 def test_next_run_is_due_at_the_end_of_its_window(now: datetime, runs: list[BackupRun], due: datetime) -> None:
     assert verdict_on(*runs, now=now).next_due == due
+
+
+@pytest.mark.parametrize(("created", "due"), [(at(4), at(8)), (at(4) + SECOND, at(8, 24)), (at(5), at(8, 24))])
+def test_window_in_which_the_instance_was_created_is_not_its_first(created: datetime, due: datetime) -> None:
+    assert verdict_on(instance=replace(INSTANCE, created=created), now=at(6)).next_due == due
+
+
+def test_unscheduled_run_does_not_begin_the_open_window() -> None:
+    instance = replace(INSTANCE, backups=replace(SETTINGS, window_start=3 * HOUR))
+    assert verdict_on(run(ago=UNSCHEDULED), instance=instance, now=at(4)).next_due == at(7)
 
 
 @given(some_runs, st.integers(0, 1000), st.integers(0, 1000), st.sampled_from(["auto", "always"]))

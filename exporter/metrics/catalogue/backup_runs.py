@@ -96,6 +96,11 @@ def _last_error(verdict: Verdict) -> Iterator[Sample]:
             yield Sample((backup_type.lower(), run.error.label), 1.0)
 
 
+def _recovery_point_source(verdict: Verdict) -> Iterator[Sample]:
+    if verdict.history.recovery_point_source:
+        yield Sample((verdict.history.recovery_point_source,), 1.0)
+
+
 VERDICT = (
     Metric(
         "cloudsql_backup_protection",
@@ -195,7 +200,7 @@ RUNS: tuple[Metric[Verdict], ...] = (
     _by_type("cloudsql_backup_retained", "Backups that can be restored now.", lambda history: history.retained),
     _by_type(
         "cloudsql_backup_retained_size_bytes",
-        "Total chargeable size of the backups that can be restored now, where reported.",
+        "Total chargeable size of the backups that can be restored now; absent unless each of them reports it.",
         lambda history: history.retained_bytes,
     ),
     _by_type(
@@ -208,6 +213,12 @@ RUNS: tuple[Metric[Verdict], ...] = (
         "Time up to which a restore loses no data: start of the newest successful run, or window start of a later "
         "skipped run.",
         lambda verdict: verdict.history.recovery_point,
+    ),
+    Metric(
+        "cloudsql_backup_recovery_point_source",
+        "1 for what the recovery point rests on, others absent.",
+        ("source",),
+        _recovery_point_source,
     ),
     gauge(
         "cloudsql_backup_next_due_timestamp_seconds",

@@ -22,6 +22,11 @@ def _info(verdict: Verdict) -> Iterator[Sample]:
     yield Sample(values, 1.0)
 
 
+def _suspension_reasons(verdict: Verdict) -> Iterator[Sample]:
+    for reason in verdict.instance.suspension_reasons:
+        yield Sample((reason.lower(),), 1.0)
+
+
 INFO_LABELS = (
     "database_id",
     "region",
@@ -64,6 +69,32 @@ INSTANCE: tuple[Metric[Verdict], ...] = (
         "cloudsql_backup_pitr_enabled",
         "1 if point-in-time recovery (PostgreSQL, SQL Server) or the binary log (MySQL) is enabled.",
         lambda verdict: verdict.instance.backups.pitr_enabled,
+    ),
+    gauge(
+        "cloudsql_backup_deletion_protection_enabled",
+        "1 if the instance is protected against deletion.",
+        lambda verdict: verdict.instance.deletion.protected,
+    ),
+    gauge(
+        "cloudsql_backup_retain_backups_on_delete",
+        "1 if the backups of the instance are retained when it is deleted.",
+        lambda verdict: verdict.instance.deletion.backups_retained,
+    ),
+    gauge(
+        "cloudsql_backup_final_backup_enabled",
+        "1 if a final backup is made when the instance is deleted.",
+        lambda verdict: verdict.instance.deletion.final_backup,
+    ),
+    Metric(
+        "cloudsql_backup_suspension_reason",
+        "1 for each reason why the instance is suspended, else absent.",
+        ("reason",),
+        _suspension_reasons,
+    ),
+    gauge(
+        "cloudsql_backup_disk_full",
+        "1 while the instance is shut down because its disk is full.",
+        lambda verdict: verdict.instance.disk_full,
     ),
     gauge(
         "cloudsql_backup_policy_max_age_seconds",
