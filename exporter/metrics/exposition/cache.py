@@ -100,10 +100,11 @@ class SectionCache:
         return RenderedSection(subjects, before.blocks if unchanged else after)
 
     def _groups(self, subjects: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
-        """Neighbours, split by the hash of their identity: one subject more or less does not shift all that follow."""
+        """Neighbours, split by a checksum of their identity: one subject more or less does not shift the others."""
         first = 0
         for position, subject in enumerate(subjects, 1):
-            if hash(self._section.identify(subject)) % BLOCK_SIZE == 0 or position == len(subjects):
+            identity = "/".join(self._section.identify(subject))
+            if zlib.crc32(identity.encode()) % BLOCK_SIZE == 0 or position == len(subjects):
                 yield subjects[first:position]
                 first = position
 
