@@ -4,13 +4,13 @@ Runs in the history of an instance at first sight are not counted. A run that is
 id and changes from FAILED to SUCCESSFUL: these are two outcomes, each counted once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from exporter.facts.model import EPOCH, NO_CODE, BackupRun, BackupType, RunStatus
-from exporter.facts.packed_runs import PackedRuns
+from exporter.facts.packed_runs import PackedRuns, RunHeader
 
 EXPIRE_AFTER = timedelta(days=7)  # from when a run is no longer listed
 _LATE_LISTING = timedelta(days=1)  # runs that ended longer before first sight are history, not new outcomes
@@ -53,25 +53,25 @@ class Counters:
     durations: Mapping[BackupType, Durations] = field(default_factory=dict)
 
     @classmethod
-    def initial(cls, runs: PackedRuns, now: datetime) -> "Counters":
+    def initial(cls, headers: Sequence[RunHeader], now: datetime) -> "Counters":
         """The counters of an instance at first sight: completed runs are known, and not counted."""
         return cls(
             first_seen=now,
-            outcomes={
-                str(n): _OUTCOME_CODES.get(of, "") for n, of in zip(runs.numbers(), runs.statuses(), strict=True)
-            },
-            completed={backup_type: {} for backup_type in set(runs.types())},
+            outcomes={str(run.number): _OUTCOME_CODES.get(run.status, "") for run in headers},
+            completed={backup_type: {} for backup_type in {run.type for run in headers}},
         )
 
-    def updated(self, runs: PackedRuns, now: datetime) -> "Counters":
-        """The counters after a reading of all runs that the API lists now; the same object where nothing is new."""
-        ids = list(map(str, runs.numbers()))
-        missing = self.outcomes.keys() - set(ids)
+    def updated(self, runs: PackedRuns, headers: Sequence[RunHeader], now: datetime) -> "Counters":
+        """The counters after a reading of all runs that the API lists now; the same object where nothing is new.
+
+        `headers` are those of `runs`.
+        """
+        missing = self.outcomes.keys() - {str(run.number) for run in headers}
         after = self if self.first_seen <= now else replace(self, first_seen=now)  # the clock was ahead
-        for position, (run_id, status) in enumerate(zip(ids, runs.statuses(), strict=True)):
-            known = after.outcomes.get(run_id)
-            if known is None or _OUTCOME_CODES.get(status, "") not in known:
-                after = after._with_run(runs[position])
+        for header in headers:
+            known = after.outcomes.get(str(header.number))
+            if known is None or _OUTCOME_CODES.get(header.status, "") not in known:
+                after = after._with_run(runs[header.position])
         if missing != self.missing_since.keys():
             after = replace(after, missing_since={run_id: self.missing_since.get(run_id, now) for run_id in missing})
         return after.without_expired(now)

@@ -1,13 +1,13 @@
 """History of one instance: what its runs say, before they are judged. Pure; knows neither policy nor clock."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import takewhile
 
 from exporter.facts.model import BackupRun, BackupType, RunStatus
-from exporter.facts.packed_runs import PackedRuns
+from exporter.facts.packed_runs import PackedRuns, RunHeader
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,51 +59,28 @@ class History:
         return [run for run in self.runs.since(timestamp) if run.type is BackupType.AUTOMATED]
 
 
-def history(runs: Iterable[BackupRun]) -> History:
-    """Summarize the runs of one instance, given in any order."""
+def history(runs: Iterable[BackupRun], headers: Sequence[RunHeader] | None = None) -> History:
+    """Summarize the runs of one instance, given in any order; `headers` are theirs, where the caller has them."""
     packed = runs if isinstance(runs, PackedRuns) else PackedRuns.of(runs)
-    statuses, sizes = packed.statuses(), packed.sizes()
+    headers = packed.headers() if headers is None else headers
     unpacked: dict[int, BackupRun] = {}  # the newest run in one respect is often the newest in others
 
     def run(position: int) -> BackupRun:
         return unpacked.get(position) or unpacked.setdefault(position, packed[position])
 
-    def first(positions: list[int]) -> BackupRun | None:
-        return run(positions[0]) if positions else None
-
-    def of_type(positions: list[int]) -> TypeHistory:
-        existing = [position for position in positions if statuses[position] not in _DELETED]
-        completed = [position for position in existing if statuses[position] in _COMPLETED]
-        restorable = [position for position in completed if statuses[position] is RunStatus.SUCCESSFUL]
-        since_success = takewhile(lambda position: statuses[position] not in _ENDS_FAILURES, completed)
-        known_sizes = [size for position in restorable if (size := sizes[position]) is not None]
-        return TypeHistory(
-            newest=first(existing),
-            newest_completed=first(completed),
-            newest_success=first(restorable),
-            consecutive_failures=sum(statuses[position] is RunStatus.FAILED for position in since_success),
-            in_progress=tuple(run(position) for position in existing if statuses[position] in _IN_PROGRESS),
-            retained=len(restorable),
-            retained_bytes=sum(known_sizes) if known_sizes and len(known_sizes) == len(restorable) else None,
-            oldest_retained_end=run(restorable[-1]).end if restorable else None,
-        )
-
-    successes = [position for position, status in enumerate(statuses) if status is RunStatus.SUCCESSFUL]
-    newest = run(max(successes, key=packed.effective_starts().__getitem__)) if successes else None
-    skip = _skip_after(newest, packed) if newest else None
+    successes = [header for header in headers if header.status is RunStatus.SUCCESSFUL]
+    newest = max(successes, key=lambda header: header.effective_start, default=None)
+    skip = _skip_after(newest, headers) if newest else None
     recovery_point = source = None
     if skip:
-        recovery_point, source = skip.scheduled, RecoveryPointSource.SKIPPED_RUN
+        recovery_point, source = run(skip.position).scheduled, RecoveryPointSource.SKIPPED_RUN
     elif newest:
-        recovery_point, source = newest.effective_start, RecoveryPointSource.BACKUP
-    positions: dict[BackupType, list[int]] = {}
-    for position, (kind, status) in enumerate(zip(packed.types(), statuses, strict=True)):
-        if status is not RunStatus.VANISHED:
-            positions.setdefault(kind, []).append(position)
+        recovery_point, source = run(newest.position).effective_start, RecoveryPointSource.BACKUP
+    types = sorted({header.type for header in headers if header.status is not RunStatus.VANISHED})
     return History(
         runs=packed,
-        by_type={kind: of_type(positions[kind]) for kind in sorted(positions)},
-        newest_success=newest,
+        by_type={of: _type_history([header for header in headers if header.type is of], run) for of in types},
+        newest_success=run(newest.position) if newest else None,
         recovery_point=recovery_point,
         recovery_point_source=source,
     )
@@ -134,20 +111,33 @@ def with_vanished(known: PackedRuns, listed: PackedRuns) -> PackedRuns:
     return PackedRuns.of([*listed, *relevant]) if relevant else listed
 
 
-def _skip_after(success: BackupRun, runs: PackedRuns) -> BackupRun | None:
+def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> TypeHistory:
+    existing = [header for header in headers if not header.status.deleted]
+    completed = [header for header in existing if header.status.completed]
+    restorable = [header for header in existing if header.status is RunStatus.SUCCESSFUL]
+    since_success = takewhile(lambda header: header.status not in (RunStatus.SUCCESSFUL, RunStatus.SKIPPED), completed)
+    sizes = [header.size_bytes for header in restorable if header.size_bytes is not None]
+    return TypeHistory(
+        newest=run(existing[0].position) if existing else None,
+        newest_completed=run(completed[0].position) if completed else None,
+        newest_success=run(restorable[0].position) if restorable else None,
+        consecutive_failures=sum(header.status is RunStatus.FAILED for header in since_success),
+        in_progress=tuple(run(header.position) for header in existing if header.status.in_progress),
+        retained=len(restorable),
+        retained_bytes=sum(sizes) if sizes and len(sizes) == len(restorable) else None,
+        oldest_retained_end=run(restorable[-1].position).end if restorable else None,
+    )
+
+
+def _skip_after(success: RunHeader, headers: Sequence[RunHeader]) -> RunHeader | None:
     """The SKIPPED run that carries the recovery point forward from the newest success: there was no new data.
 
     A run deleted in between ends this: the data that it held, and that later skips refer to, is gone.
     """
-    later = [run for run in runs.since(success.effective_start) if run.scheduled > success.effective_start]
-    unbroken = takewhile(lambda run: not run.status.deleted, reversed(later))
-    skips = [run for run in unbroken if run.status is RunStatus.SKIPPED]
+    later = [header for header in reversed(headers) if header.scheduled > success.effective_start]
+    unbroken = takewhile(lambda header: not header.status.deleted, later)
+    skips = [header for header in unbroken if header.status is RunStatus.SKIPPED]
     return skips[-1] if skips else None
 
 
-# Searching a tuple is several times faster than reading the property of a status.
-_IN_PROGRESS = tuple(status for status in RunStatus if status.in_progress)
-_COMPLETED = tuple(status for status in RunStatus if status.completed)
-_DELETED = tuple(status for status in RunStatus if status.deleted)
-_ENDS_FAILURES = (RunStatus.SUCCESSFUL, RunStatus.SKIPPED)
 _NO_RUNS = TypeHistory()

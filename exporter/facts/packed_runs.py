@@ -1,6 +1,6 @@
 """The runs of one instance in packed form: about 100 bytes per run; a `BackupRun` takes several hundred.
 
-Most runs are only asked for type, status, size and start; these are read without unpacking the run.
+Most runs are only asked for type, status and size; these are read without unpacking the run.
 """
 
 import math
@@ -15,8 +15,7 @@ from exporter.facts.model import BackupRun, BackupType, RunError, RunStatus
 
 # id, size, scheduled, window start, enqueued, start, end, type, status, location, error code, message and label
 _ROW = struct.Struct("<qq5dBB4I")
-_SIZE, _SCHEDULED, _STARTS = struct.Struct("<8xq58x"), struct.Struct("<16xd"), struct.Struct("<16xd8xdd26x")
-_TYPE_OFFSET, _STATUS_OFFSET = 56, 57
+_SCHEDULED = struct.Struct("<16xd")
 # Saved state contains positions in these two: append, never reorder.
 _TYPES = (BackupType.AUTOMATED, BackupType.ON_DEMAND, BackupType.UNKNOWN, BackupType.FINAL)
 _STATUSES = (
@@ -98,6 +97,18 @@ class RunRow(NamedTuple):
         return (self.scheduled, self.start or self.enqueued or self.scheduled, str(self.number))
 
 
+class RunHeader(NamedTuple):
+    """The part of a run that is read without unpacking it; `number` is its id, timestamps are Unix seconds."""
+
+    position: int
+    number: int
+    type: BackupType
+    status: RunStatus
+    scheduled: float
+    effective_start: float
+    size_bytes: int | None
+
+
 class PackedRuns(Sequence[BackupRun]):
     """Runs of one instance, newest first. Immutable, and equal where the runs are.
 
@@ -140,23 +151,21 @@ class PackedRuns(Sequence[BackupRun]):
         ]
         return cls(b"".join(packed), tuple(texts))
 
-    def types(self) -> list[BackupType]:
-        """The type of each run."""
-        return [_TYPES[code] for code in self.packed[_TYPE_OFFSET :: _ROW.size]]
-
-    def statuses(self) -> list[RunStatus]:
-        """The status of each run."""
-        return [_STATUSES[code] for code in self.packed[_STATUS_OFFSET :: _ROW.size]]
-
-    def sizes(self) -> list[int | None]:
-        """The size of each run, where reported."""
-        return [None if size == _NO_SIZE else size for (size,) in _SIZE.iter_unpack(self.packed)]
-
-    def effective_starts(self) -> list[float]:
-        """The effective start of each run in Unix seconds."""
+    def headers(self) -> list[RunHeader]:
+        """The header of each run, newest first."""
         return [
-            start if start == start else enqueued if enqueued == enqueued else scheduled  # noqa: PLR0124 (not a number)
-            for scheduled, enqueued, start in _STARTS.iter_unpack(self.packed)
+            RunHeader(
+                position,
+                run_id,
+                _TYPES[backup_type],
+                _STATUSES[status],
+                scheduled,
+                start if start == start else enqueued if enqueued == enqueued else scheduled,  # noqa: PLR0124 (not a number)
+                None if size == _NO_SIZE else size,
+            )
+            for position, (run_id, size, scheduled, _, enqueued, start, _, backup_type, status, *_) in enumerate(
+                _ROW.iter_unpack(self.packed)
+            )
         ]
 
     def since(self, timestamp: datetime) -> Iterator[BackupRun]:
@@ -229,4 +238,4 @@ def seconds(timestamp: datetime | None) -> float | None:
 
 
 def _timestamp(seconds: float | None) -> datetime | None:
-    return None if seconds is None or seconds != seconds else datetime.fromtimestamp(seconds, UTC)  # noqa: PLR0124 (not a number)
+    return None if seconds is None or math.isnan(seconds) else datetime.fromtimestamp(seconds, UTC)

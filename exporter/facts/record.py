@@ -21,8 +21,9 @@ class Record:
     @classmethod
     def first(cls, instance: Instance, runs: PackedRuns, now: datetime, saved: Counters | None = None) -> "Record":
         """The record of an instance that was not there before; `saved` are its counters if it was, some time ago."""
-        counters = saved.updated(runs, now) if saved else Counters.initial(runs, now)
-        return cls(instance, history(runs), counters)
+        headers = runs.headers()
+        counters = saved.updated(runs, headers, now) if saved else Counters.initial(headers, now)
+        return cls(instance, history(runs, headers), counters)
 
     def updated(self, instance: Instance, runs: PackedRuns, now: datetime) -> "Record":
         """The record after another reading; the same object where nothing changed."""
@@ -31,7 +32,8 @@ class Record:
         if runs == self.history.runs:
             after, counters = self.history, self.counters.without_expired(now)
         else:
-            after, counters = history(runs), self.counters.updated(runs, now)
+            headers = runs.headers()
+            after, counters = history(runs, headers), self.counters.updated(runs, headers, now)
         instance = self.instance if instance == self.instance else instance
         unchanged = after is self.history and counters is self.counters and instance is self.instance
         return self if unchanged else Record(instance, after, counters)

@@ -20,12 +20,12 @@ def completed(counters: Counters, backup_type: BackupType = AUTOMATED) -> dict[s
 
 
 def initial(runs: list[BackupRun], now: datetime = NOW) -> Counters:
-    return Counters.initial(PackedRuns.of(runs), now)
+    return Counters.initial(PackedRuns.of(runs).headers(), now)
 
 
 def updated(counters: Counters, runs: list[BackupRun], now: datetime = NOW) -> Counters:
     packed = PackedRuns.of(runs)
-    return counters.updated(packed, now)
+    return counters.updated(packed, packed.headers(), now)
 
 
 def counters_after(*listings: list[BackupRun], now: datetime = NOW) -> Counters:

@@ -33,11 +33,13 @@ def test_packed_runs_round_trip_newest_first(runs: list[BackupRun]) -> None:
     packed = PackedRuns.of(runs)
     assert list(packed) == sorted(runs, key=lambda run: run.order, reverse=True)
     assert PackedRuns(packed.packed, packed.texts) == packed == PackedRuns.of(reversed(runs))
-    assert list(packed.numbers()) == [int(run.id) for run in packed]
-    assert packed.types() == [run.type for run in packed]
-    assert packed.statuses() == [run.status for run in packed]
-    assert packed.sizes() == [run.size_bytes for run in packed]
-    assert packed.effective_starts() == [run.effective_start.timestamp() for run in packed]
+    assert [
+        (str(header.number), header.type, header.status, header.size_bytes, header.scheduled, header.effective_start)
+        for header in packed.headers()
+    ] == [
+        (run.id, run.type, run.status, run.size_bytes, run.scheduled.timestamp(), run.effective_start.timestamp())
+        for run in packed
+    ]
     assert list(packed.since(NOW - 9000 * DAY)) == [run for run in packed if run.scheduled >= NOW - 9000 * DAY]
     assert all(packed.with_id(run.id) == run for run in runs)
 

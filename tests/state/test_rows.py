@@ -26,7 +26,7 @@ instances = st.builds(
 
 def counters_after(before: list[BackupRun], after: list[BackupRun]) -> Counters:
     packed = PackedRuns.of(after)
-    return Counters.initial(PackedRuns.of(before), NOW).updated(packed, NOW)
+    return Counters.initial(PackedRuns.of(before).headers(), NOW).updated(packed, packed.headers(), NOW)
 
 
 def record_of(instance: Instance, before: list[BackupRun], after: list[BackupRun]) -> Record:
