@@ -134,10 +134,10 @@ def _skip_after(success: RunHeader, headers: Sequence[RunHeader]) -> RunHeader |
 
     A run deleted in between ends this: the data that it held, and that later skips refer to, is gone.
     """
-    later = [header for header in reversed(headers) if header.scheduled > success.effective_start]
+    later = [header for header in reversed(headers) if header.effective_start > success.effective_start]
     unbroken = takewhile(lambda header: not header.status.deleted, later)
     skips = [header for header in unbroken if header.status is RunStatus.SKIPPED]
-    return skips[-1] if skips else None
+    return skips[-1] if skips and skips[-1].scheduled > success.effective_start else None
 
 
 _NO_RUNS = TypeHistory()
