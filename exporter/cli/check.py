@@ -36,16 +36,29 @@ class ServiceState(IntEnum):
 def check(options: argparse.Namespace) -> ServiceState:
     """Poll once, without saved state, and print the state of the selected instances."""
     try:
-        evaluation, verdicts = _poll(options)
+        state, output = _result(options)
     except UserError as error:
         return report_unknown(str(error))
     except Exception as error:  # Python's exit code for it would mean WARNING
         log.exception("internal error, please report it")
         return report_unknown(f"internal error, please report it: {error!r}")
-    unread = problems(evaluation, options.projects)
-    state = service_state(verdicts, unread)
-    write(render(state, verdicts, unread, evaluation))
+    write(output)
     return state
+
+
+def _result(options: argparse.Namespace) -> tuple[ServiceState, str]:
+    """The state and the output. Raises UserError."""
+    project, name = options.instance
+    projects = options.projects or ([project] if project else [])
+    evaluation = open_exporter(options.config_file, projects).poll_all(lambda _finished, _total: None)
+    verdicts = [
+        verdict
+        for verdict in summary.worst_first(evaluation)
+        if name in (None, verdict.instance.id.name) and project in (None, verdict.instance.id.project)
+    ]
+    unread = problems(evaluation, projects)
+    state = service_state(verdicts, unread)
+    return state, render(state, verdicts, unread, evaluation)
 
 
 def render(state: ServiceState, verdicts: Sequence[Verdict], unread: Sequence[str], evaluation: Evaluation) -> str:
@@ -78,21 +91,6 @@ def service_state(verdicts: Sequence[Verdict], unread: Sequence[str]) -> Service
     if not states or unread or Protection.UNKNOWN in states:
         return ServiceState.UNKNOWN
     return ServiceState.WARNING if Protection.AT_RISK in states else ServiceState.OK
-
-
-def _poll(options: argparse.Namespace) -> tuple[Evaluation, list[Verdict]]:
-    """The evaluation, and the verdicts on the instances that the flags select, worst first."""
-    project, _, name = (options.instance or "").rpartition("/")
-    projects = options.projects
-    if project and not projects:
-        projects = options.projects = [project]
-    evaluation = open_exporter(options.config_file, projects).poll_all(lambda _finished, _total: None)
-    verdicts = [
-        verdict
-        for verdict in summary.worst_first(evaluation)
-        if name in ("", verdict.instance.id.name) and project in ("", verdict.instance.id.project)
-    ]
-    return evaluation, verdicts
 
 
 def _headline(state: ServiceState, verdicts: Sequence[Verdict], unread: Sequence[str], evaluation: Evaluation) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from exporter import __version__
-from exporter.cli.check import check, report_unknown
+from exporter.cli.check import ServiceState, check, report_unknown
 from exporter.cli.check_config import check_config
 from exporter.cli.completion import SHELLS, PrintCompletion
 from exporter.cli.demo import demo
@@ -145,9 +145,14 @@ def _add_check(add_command: AddCommand) -> None:
     _add_config_flags(parser)
     _add_project_flag(parser)
     parser.add_argument(
-        "--instance", metavar="[PROJECT/]INSTANCE", help="instance to check (default: all of the projects)"
+        "--instance",
+        type=_instance,
+        default=(None, None),
+        metavar="[PROJECT/]INSTANCE",
+        help="instance to check (default: all of the projects)",
     )
     _add_log_flags(parser, "off")
+    parser.set_defaults(exit_codes={OSError: ServiceState.UNKNOWN})
 
 
 def _add_once(add_command: AddCommand) -> None:
@@ -308,6 +313,14 @@ def _address(text: str) -> str:
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text
+
+
+def _instance(text: str) -> tuple[str | None, str]:
+    """`[PROJECT/]INSTANCE`."""
+    project, separator, name = text.rpartition("/")
+    if not name or (separator and not project):
+        raise argparse.ArgumentTypeError(f"{text!r} is not INSTANCE or PROJECT/INSTANCE")
+    return project or None, name
 
 
 def _states(text: str) -> list[Protection]:

@@ -36,4 +36,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         print_error(f"cannot write the output: {error.strerror}")
-        return int(ExitCode.FAILURE)
+        return int(options.exit_codes.get(OSError, ExitCode.FAILURE))

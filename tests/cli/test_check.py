@@ -3,12 +3,14 @@
 import re
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.cli.check import MAX_DETAILS, ServiceState, plugin_text, render, service_state
+from exporter.cli.main import main
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.verdict import summary
@@ -117,6 +119,18 @@ def test_hostile_names_stay_within_their_line(name: str) -> None:
     parsed = parse_output(output(evaluation))
     assert parsed.performance.keys() == {"unprotected", "unknown", "at_risk", "protected", "exempt"}
     assert len(parsed.details) == (len(evaluation.verdicts) if len(evaluation.verdicts) > 1 else 0)
+
+
+def test_internal_error_is_unknown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An uncaught exception would end Python with 1, which means WARNING."""
+    (tmp_path / "c.yaml").write_text("cloudsql: {credentials: anonymous}\ntargets: [{project: p}]\n")
+    monkeypatch.setattr("exporter.cli.check.open_exporter", lambda *_arguments: None)
+    code = main(["check", f"--config.file={tmp_path / 'c.yaml'}"])
+    text = parse_output(capsys.readouterr().out).text
+    assert code == 3
+    assert text.startswith("CLOUDSQL BACKUPS UNKNOWN: internal error, please report it: AttributeError")
 
 
 @given(st.text())

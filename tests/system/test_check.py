@@ -1,5 +1,6 @@
 """`check` as a process, as a monitoring program runs it."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from tests.support.plugins import parse_output
-from tests.support.processes import run
+from tests.support.processes import COMMAND, run
 from tests.system.test_commands import config_flag
 
 
@@ -50,6 +51,9 @@ def simulator() -> Iterator[Simulator]:
         (["--instance=orders"], 3, "CLOUDSQL BACKUPS UNKNOWN: 1 at risk, 1 protected; worst: risky/orders"),
         (["--no.such.flag"], 3, "CLOUDSQL BACKUPS UNKNOWN: unrecognized arguments: --no.such.flag"),
         (["--instance"], 3, "CLOUDSQL BACKUPS UNKNOWN: argument --instance: expected one argument"),
+        (["--instance="], 3, "CLOUDSQL BACKUPS UNKNOWN: argument --instance: '' is not INSTANCE or PROJECT/INSTANCE"),
+        (["--instance=shop-prod/"], 3, "CLOUDSQL BACKUPS UNKNOWN: argument --instance: 'shop-prod/' is not INSTANCE"),
+        (["--instance=/orders"], 3, "CLOUDSQL BACKUPS UNKNOWN: argument --instance: '/orders' is not INSTANCE"),
         (["--log.level=loud"], 3, "CLOUDSQL BACKUPS UNKNOWN: argument --log.level: invalid choice"),
     ],
 )
@@ -58,9 +62,8 @@ def test_exit_code_and_first_line(simulator: Simulator, tmp_path: Path, flags: l
     assert result.stdout.startswith(text)
     assert (result.returncode, result.stderr) == (code, "")
     parsed = parse_output(result.stdout)
-    assert ("recovery_point_age" in parsed.performance) == (
-        "/" in text and "worst" not in text and "replica" not in text
-    )
+    of_one_instance = " is " in text and "replica" not in text and "argument" not in text
+    assert ("recovery_point_age" in parsed.performance) == of_one_instance
 
 
 def test_forbidden_project_is_followed_by_the_command_that_grants_access(simulator: Simulator, tmp_path: Path) -> None:
@@ -91,6 +94,13 @@ def test_bad_configuration_is_unknown_with_every_problem(tmp_path: Path) -> None
     assert second.startswith(f"{file}:2: poll.interval: must be a duration")
     missing = run("check", f"--config.file={tmp_path / 'none.yaml'}")
     assert (missing.returncode, missing.stdout.startswith("CLOUDSQL BACKUPS UNKNOWN: ")) == (3, True)
+
+
+def test_full_disk_is_unknown(simulator: Simulator, tmp_path: Path) -> None:
+    flag = config_flag(tmp_path, simulator, "shop-prod")
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run([*COMMAND, "check", flag], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (result.returncode, result.stderr) == (3, b"error: cannot write the output: No space left on device\n")
 
 
 def test_missing_credentials_are_unknown(tmp_path: Path) -> None:
