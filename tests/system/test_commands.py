@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from exporter import __version__
 from exporter.runtime import system_clock
 from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
+from exporter.verdict.rules import Protection
 from exporter.verdict.summary import WORST_FIRST
 from tests.support.builders import eventually
 from tests.support.processes import exporter, fetch, is_up, run
@@ -207,7 +208,8 @@ def test_output_to_a_device_does_not_replace_it(simulator: Simulator, tmp_path: 
 
 def test_status_prints_json(simulator: Simulator, tmp_path: Path) -> None:
     result = run("status", config_flag(tmp_path, simulator, "museum"), "--output=json")
-    assert json.loads(result.stdout)["totals"]["unprotected"] == 6
+    unprotected = sum(state is Protection.UNPROTECTED for state, _, _ in VERDICTS.values())
+    assert json.loads(result.stdout)["totals"]["unprotected"] == unprotected
 
 
 def test_demo_needs_no_configuration_and_polls_every_project(tmp_path: Path) -> None:
