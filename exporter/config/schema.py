@@ -48,6 +48,30 @@ def _project_id(text: str) -> str:
     return text
 
 
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_OPERATOR = re.compile(r"(?<![^\s()])(AND|OR|NOT)(?![^\s()])", re.IGNORECASE)
+
+
+def _search_query(text: str) -> str:
+    """A query of one term; whitespace outside double quotes separates terms.
+
+    Google reads several terms as OR: https://cloud.google.com/resource-manager/reference/rest/v3/projects/search
+    """
+    if not text:
+        raise ValueError("must not be empty; state:ACTIVE finds every active project that the account can see")
+    unquoted = _QUOTED.sub("quoted", text)
+    if '"' in unquoted:
+        raise ValueError("has a quote that is not closed")
+    if len(unquoted.split()) > 1 or _OPERATOR.search(unquoted):
+        raise ValueError(
+            "must be a single term: Cloud Resource Manager finds the projects that match any of several terms, and "
+            "AND, OR and NOT are not supported. To narrow the search down, select instances by instances.labels; to "
+            "find more projects, add a second target. Projects that are not active are left out in any case; a value "
+            "that contains spaces needs double quotes"
+        )
+    return text
+
+
 def _pattern(text: object) -> re.Pattern[str]:
     if not isinstance(text, str):
         raise ValueError("must be a regular expression in quotes")
@@ -62,6 +86,7 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]  # matched against the whole text
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 ProjectId = Annotated[str, AfterValidator(_project_id)]
+SearchQuery = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_search_query)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -152,9 +177,9 @@ class ProjectTarget(_Section):
 
 
 class SearchTarget(_Section):
-    """All projects that match a Cloud Resource Manager search."""
+    """All active projects that match a Cloud Resource Manager search."""
 
-    search: Text
+    search: SearchQuery
     refresh: PositiveDuration = timedelta(hours=1)
     instances: InstanceSelector = InstanceSelector()
 

@@ -9,10 +9,11 @@ from googleapiclient import discovery
 
 from exporter.config import CloudSql
 from exporter.facts.model import PollResult
+from exporter.googleapis.access_tokens import AccessTokens
 from exporter.googleapis.credentials import load_credentials
 from exporter.googleapis.errors import TRANSPORT_ERRORS, bad_response, from_response, from_transport
 from exporter.googleapis.retry import Retrying
-from exporter.googleapis.transport import Transport
+from exporter.googleapis.transport import Response, Transport
 from exporter.scan.parse import json_value
 from exporter.scan.source import SourceError
 
@@ -30,8 +31,9 @@ class ApiClient:
         self, settings: CloudSql, timeout: timedelta, connections: int, retrying: Retrying, observe: Observe
     ) -> None:
         """Read the credentials; raises CredentialsError. Sends no request yet."""
-        credentials = load_credentials(settings.credentials, settings.quota_project)
-        self._transport = Transport(credentials, timeout.total_seconds(), connections)
+        credentials = load_credentials(settings.credentials, settings.quota_project, settings.universe_domain)
+        self._transport = Transport(timeout.total_seconds(), connections)
+        self._access_tokens = AccessTokens(credentials, self._transport)
         self._retrying, self._observe = retrying, observe
 
     def close(self) -> None:
@@ -76,19 +78,27 @@ class ApiClient:
             request = next_request(request, {"nextPageToken": token})
 
     def _send(self, method: str, subject: str, request: Any) -> bytes:
+        response = self._get(method, subject, request)
+        if response.status == 401 and self._access_tokens.renewable:  # expired early, or revoked
+            response = self._get(method, subject, request, renew=True)
+        if response.status != 200:
+            raise from_response(method, subject, response)
+        return response.body
+
+    def _get(self, method: str, subject: str, request: Any, *, renew: bool = False) -> Response:
+        """The response to a request, signed with a new token if `renew` is set."""
+        headers = self._access_tokens.sign(f"{method} of {subject}", request.headers, renew=renew)
         start, code = time.monotonic(), ""
         try:
-            response = self._transport.get(request.uri, request.headers)
+            response = self._transport.get(request.uri, headers)
             code = str(response.status)
-            if response.status != 200:
-                raise from_response(method, subject, response)
-            return response.body
         except TRANSPORT_ERRORS as error:
             failure = from_transport(method, subject, error)
             code = failure.result.value
             raise failure from error
         finally:
             self._observe(method, code, time.monotonic() - start)
+        return response
 
 
 def build_service(name: str, version: str, endpoint: str | None, universe_domain: str | None) -> Any:

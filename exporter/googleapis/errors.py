@@ -3,38 +3,48 @@
 import http.client
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import google.auth.exceptions
 from urllib3 import exceptions
 
 from exporter.facts.model import PollResult
+from exporter.googleapis.permissions import PERMISSIONS
 from exporter.googleapis.transport import Response
 from exporter.scan.source import SourceError
 
-PERMISSIONS = {method: f"cloudsql.{method}" for method in ("instances.list", "backupRuns.list", "backupRuns.get")}
-TRANSPORT_ERRORS = (exceptions.HTTPError, google.auth.exceptions.GoogleAuthError, OSError)
+TRANSPORT_ERRORS = (exceptions.HTTPError, OSError)
 _QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
 _SEARCHES = {"projects.search"}
-_DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
+DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
 
 
 def from_transport(method: str, subject: str, error: BaseException) -> SourceError:
     """The error for a request without a complete response."""
-    if isinstance(error, google.auth.exceptions.TransportError) and error.__cause__:
-        error = error.__cause__
-    request, reason = f"{method} of {subject}", (str(error).splitlines() or [type(error).__name__])[0][:300]
-    match error:
-        case google.auth.exceptions.RefreshError():
-            advice = "the credentials were rejected; renew them, or check the impersonated account"
-            return SourceError(PollResult.UNAUTHENTICATED, f"{request}: {advice}: {reason}")
-        case exceptions.TimeoutError() | TimeoutError() if not isinstance(error, exceptions.NewConnectionError):
-            return SourceError(PollResult.TIMEOUT, f"{request}: no response in time; see poll.timeout")
-        case exceptions.DecodeError() | exceptions.ProtocolError() if not _is_disconnect(error):
-            return bad_response(method, subject, reason)
-        case _:
-            return SourceError(PollResult.UNREACHABLE, f"{request}: the API cannot be reached: {reason}")
+    request = f"{method} of {subject}"
+    if _is_timeout(error):
+        return SourceError(PollResult.TIMEOUT, f"{request}: no response in time; see poll.timeout")
+    if isinstance(error, exceptions.DecodeError | exceptions.ProtocolError) and not _is_disconnect(error):
+        return bad_response(method, subject, _first_line(error))
+    return SourceError(PollResult.UNREACHABLE, f"{request}: the API cannot be reached: {_first_line(error)}")
+
+
+def failure_reason(error: BaseException) -> str:
+    """Why a request has no complete response, in words that follow the name of a host."""
+    if _is_timeout(error):
+        return "did not respond in time"
+    return f"cannot be reached: {_first_line(error)}"
+
+
+def _is_timeout(error: BaseException) -> bool:
+    return isinstance(error, exceptions.TimeoutError | TimeoutError) and not isinstance(
+        error, exceptions.NewConnectionError
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
 def bad_response(method: str, subject: str, reason: str) -> SourceError:
@@ -51,14 +61,14 @@ def _is_disconnect(error: BaseException) -> bool:
 
 def from_response(method: str, subject: str, response: Response) -> SourceError:
     """The error for a response with another status than 200."""
-    message, reasons = _parse_body(response.body)
-    status, retry_after = response.status, _seconds(response.headers.get("retry-after"))
+    message, reasons = parse_body(response.body)
+    status, retry_after = response.status, retry_after_seconds(response.headers)
     text = f"{method} of {subject}: {status} {message.rstrip('.')}"
     project = subject.partition(" ")[2]
     if status == 429 or reasons & _QUOTA_REASONS:
         advice = "the API quota is exceeded; lower cloudsql.requests_per_minute or raise poll.interval"
         return SourceError(PollResult.QUOTA, f"{text}; {advice}", retry_after=retry_after)
-    if reasons & _DISABLED_REASONS:
+    if reasons & DISABLED_REASONS:
         of_search = "cloudresourcemanager.googleapis.com in the project of the credentials"
         of_project = f"sqladmin.googleapis.com --project={project}"
         advice = f"enable the API: gcloud services enable {of_search if method in _SEARCHES else of_project}"
@@ -67,11 +77,13 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
         case 401:
             return SourceError(PollResult.UNAUTHENTICATED, f"{text}; check cloudsql.credentials")
         case 403:
-            permission = PERMISSIONS.get(method, "resourcemanager.projects.get")
-            advice = f"grant {permission} (roles/{'browser' if method in _SEARCHES else 'cloudsql.viewer'} has it)"
+            permission = PERMISSIONS[method]
+            advice = f"grant {permission.name} ({permission.role} has it)"
             if method not in _SEARCHES:
                 advice += ", or check the project's name"
-            return SourceError(PollResult.FORBIDDEN, f"{text}; {advice}", denied=True)
+            return SourceError(
+                PollResult.FORBIDDEN, f"{text}; {advice}", denied=True, missing_permission=permission.name
+            )
         case 404:
             return SourceError(PollResult.NOT_FOUND, f"{text}; check the name", denied=True)
         case _ if status >= 500:
@@ -80,20 +92,29 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
             return SourceError(PollResult.BAD_RESPONSE, text, denied=True)
 
 
-def _parse_body(body: bytes) -> tuple[str, frozenset[str]]:
-    """Message and reasons of an error, which may be in one of two lists, or HTML."""
+def parse_body(body: bytes) -> tuple[str, frozenset[str]]:
+    """Message and reasons of an error, which may be in one of two lists, that of OAuth, text or HTML."""
     try:
-        error = json.loads(body)["error"]
+        content = json.loads(body)
+        error = content["error"]
+        if isinstance(error, str):  # OAuth
+            description = content.get("error_description")
+            return _shortened(f"{error}: {description}" if description else error), frozenset()
         entries = [*error.get("errors", ()), *error.get("details", ())]
         reasons = frozenset(str(entry["reason"]) for entry in entries if "reason" in entry)
-        return " ".join(str(error.get("message", "")).split())[:300], reasons
+        return _shortened(str(error.get("message", ""))), reasons
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        text = " ".join(re.sub(r"<[^>]*>", " ", body.decode(errors="replace")).split())[:100]
+        text = _shortened(re.sub(r"<[^>]*>", " ", body.decode(errors="replace")))
         return text or "no reason given", frozenset()
 
 
-def _seconds(header: str | None) -> float | None:
+def _shortened(text: str) -> str:
+    return " ".join(text.split())[:300]
+
+
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
     """The delay in a Retry-After header, which is a number of seconds or a date."""
+    header = headers.get("retry-after")
     if header is None:
         return None
     if header.isdecimal():

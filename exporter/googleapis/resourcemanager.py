@@ -30,5 +30,5 @@ class ResourceManager:
             "projects.search", f"search {query!r}", request, self._projects.search_next, deadline, decode
         ):
             for item in projects:
-                if isinstance(item, dict) and item.get("state", "ACTIVE") == "ACTIVE" and item.get("projectId"):
+                if isinstance(item, dict) and item.get("state") == "ACTIVE" and item.get("projectId"):
                     yield str(item["projectId"])

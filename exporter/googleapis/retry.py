@@ -75,7 +75,8 @@ class Retrying:
                 if error.result is PollResult.QUOTA:
                     self._rate_limiter.slow_down()
                 delay = max(error.retry_after or 0, _backoff(attempt))
-                if error.result not in TRANSIENT or error.denied or attempt == MAX_ATTEMPTS:
+                transient = error.transient or (error.result in TRANSIENT and not error.denied)
+                if not transient or attempt == MAX_ATTEMPTS:
                     raise
                 if time.monotonic() + delay >= deadline:
                     raise

@@ -14,7 +14,6 @@ from urllib.request import getproxies, proxy_bypass
 
 import certifi
 import urllib3
-from google.auth.transport import urllib3 as google_urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.ssl_ import create_urllib3_context
@@ -28,18 +27,30 @@ class Response:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def data(self) -> bytes:
+        """The body, under the name that google-auth uses."""
+        return self.body
+
 
 class Transport:
-    """Sends requests, signed unless `credentials` is None. Safe to share between threads."""
+    """Sends requests. Safe to share between threads."""
 
-    def __init__(self, credentials: Any, timeout: float, connections: int) -> None:
+    def __init__(self, timeout: float, connections: int) -> None:
         """`timeout` is for a whole request, in seconds; up to `connections` per host are kept open."""
-        self._pool = _Pool(urllib3.Timeout(total=timeout), connections)
-        self._http: Any = google_urllib3.AuthorizedHttp(credentials, self._pool) if credentials else self._pool
+        self._timeout = timeout
+        self._pool = _Pool(connections)
 
     def get(self, url: str, headers: Mapping[str, str]) -> Response:
-        """Send a GET request. Raises urllib3's HTTPError or google-auth's GoogleAuthError."""
-        response = self._http.urlopen("GET", url, headers=dict(headers), redirect=False)
+        """Send a GET request. Raises urllib3's HTTPError or OSError."""
+        return self.send("GET", url, headers)
+
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None, timeout: float | None = None
+    ) -> Response:
+        """Send a request, with a timeout that may be shorter than the usual one. Raises as `get`."""
+        limit = urllib3.Timeout(total=min(timeout or self._timeout, self._timeout))
+        response = self._pool.urlopen(method, url, headers=dict(headers), body=body, timeout=limit, redirect=False)
         return Response(response.status, response.headers, response.data)
 
     def close(self) -> None:
@@ -50,9 +61,8 @@ class Transport:
 class _Pool(urllib3.PoolManager):
     """Pool of connections with a deadline, through the proxies that the environment names."""
 
-    def __init__(self, timeout: urllib3.Timeout, connections: int) -> None:
+    def __init__(self, connections: int) -> None:
         self._options: dict[str, Any] = {
-            "timeout": timeout,
             "maxsize": connections,
             "retries": False,  # googleapis/retry.py retries
             "ssl_context": _ssl_context(),

@@ -13,18 +13,28 @@ UNKNOWN_REGION = "unknown"  # the API reported an unreachable region without its
 class SourceError(Exception):
     """A source could not answer. `result` is the closed word for it; the text says what happened and what to do.
 
-    `denied`: the request as such was refused; a narrower one may not be. `retry_after`: seconds to wait, as the API
-    requested.
+    `denied`: the request as such was refused; a narrower one may not be. `transient`: a retry may succeed although
+    most errors with this result are permanent. `retry_after`: seconds to wait, as the API requested.
+    `missing_permission`: the IAM permission that the request needs, if the API denied access.
     """
 
     def __init__(
-        self, result: PollResult, message: str, *, denied: bool = False, retry_after: float | None = None
+        self,
+        result: PollResult,
+        message: str,
+        *,
+        denied: bool = False,
+        transient: bool = False,
+        retry_after: float | None = None,
+        missing_permission: str | None = None,
     ) -> None:
         # JSON can carry characters that neither a page nor a terminal can show.
         super().__init__("".join(c if c.isprintable() else "?" for c in message.encode(errors="replace").decode()))
         self.result = result
         self.denied = denied
+        self.transient = transient
         self.retry_after = retry_after
+        self.missing_permission = missing_permission
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from exporter.simulator.search import search_projects
 from exporter.simulator.timeline import Resource
 from exporter.simulator.worlds import World
 
@@ -16,7 +17,6 @@ _ROUTE = re.compile(
 )
 _METHODS = {(False, False): "instances.list", (True, False): "backupRuns.list", (True, True): "backupRuns.get"}
 _SEARCH = "/v3/projects:search"
-_TERM = re.compile(r"(labels\.(?P<label>[\w-]+)|state|id|projectId)[:=](?P<value>\S+)")
 
 Mask = dict[str, "Mask"]
 
@@ -58,7 +58,7 @@ class Request:
 def respond(request: Request) -> ApiResponse:
     """Return the response to a request."""
     try:
-        return ApiResponse(200, _apply_mask(_body(request), _parse_mask(request.query.get("fields", ""))))
+        return ApiResponse(200, _apply_mask(_body(request), parse_mask(request.query.get("fields", ""))))
     except ApiError as error:
         return error.response
 
@@ -66,13 +66,13 @@ def respond(request: Request) -> ApiResponse:
 def _body(request: Request) -> Resource:
     world, project, instance, query = request.world, request.project, request.instance, request.query
     if request.method == "projects.search":
-        projects = _search_projects(world, query.get("query", ""))
+        projects = search_projects(world, query.get("query", ""))
         return _page(projects, query, "projects", "", (100, 500), "pageSize")
     if not request.method:
         raise ApiError(404, "notFound", f"No such path: {request.path}")
     _check_access(world, project)
     if request.method == "instances.list":
-        return _page(world.instances(project), query, "items", "sql#instancesList", (500, 1000))
+        return _page(world.instances(project), query, "items", "", (500, 1000))  # without a kind, as recorded
     if instance != "-" and instance not in world.projects[project].instances:
         raise ApiError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
     runs = world.backup_runs(project, None if instance == "-" else instance)
@@ -88,29 +88,9 @@ def _check_access(world: World, project: str) -> None:
     reason = world.projects[project].access_error if project in world.projects else "notAuthorized"
     if reason == "accessNotConfigured":
         message = f"Cloud SQL Admin API has not been used in project {project} before or it is disabled."
-        info = {
-            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
-            "reason": "SERVICE_DISABLED",
-            "domain": "googleapis.com",
-            "metadata": {"service": "sqladmin.googleapis.com", "consumer": f"projects/{project}"},
-        }
-        raise ApiError(403, reason, message, status="PERMISSION_DENIED", details=[info])
+        raise ApiError(403, reason, message, status="PERMISSION_DENIED")  # without details, as recorded
     if reason:
         raise ApiError(403, reason, "The client is not authorized to make this request.")
-
-
-def _search_projects(world: World, query: str) -> list[Resource]:
-    """Return the projects that match all terms of the query; unsupported terms are ignored."""
-    found: list[Resource] = []
-    for name, project in sorted(world.projects.items()):
-        fields = {"state": "ACTIVE", "id": name, "projectId": name}
-        terms = [
-            (project.labels.get(term["label"]) if term["label"] else fields[term[1]], term["value"])
-            for term in _TERM.finditer(query)
-        ]
-        if all(actual == wanted for actual, wanted in terms):
-            found.append({"projectId": name, "state": "ACTIVE", "labels": dict(project.labels)})
-    return found
 
 
 def _page(
@@ -151,7 +131,7 @@ def _parse_page_token(token: str | None) -> int:
         raise ApiError(400, "invalidPageToken", "The page token is not valid.") from None
 
 
-def _parse_mask(text: str) -> Mask:
+def parse_mask(text: str) -> Mask:
     """Parse a field mask such as `items(id,error/code),nextPageToken`."""
     root: Mask = {}
     stack, current = [root], root

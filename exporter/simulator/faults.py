@@ -18,7 +18,8 @@ class Fault:
     """A fault of one kind for matching requests; `*` matches all projects or methods.
 
     `times`: number of requests that it affects; None: all until it is removed. `seconds`: duration of a slow response,
-    or value of the Retry-After header, which is omitted for 0. `region`: the unreachable region.
+    or value of the Retry-After header, which is omitted for 0. `region`: the unreachable region. `details`: whether an
+    API error has the list of that name; recorded ones have it or not.
     """
 
     kind: str
@@ -27,6 +28,7 @@ class Fault:
     times: int | None = None
     seconds: float = 0
     region: str = "europe-west4"
+    details: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -35,6 +37,8 @@ class Fault:
             raise ValueError(f"unknown method {self.method!r}; known methods: {', '.join(METHODS)}")
         if not isinstance(self.seconds, int | float) or self.seconds < 0:
             raise ValueError("seconds must be a number of at least 0")
+        if not isinstance(self.details, bool):
+            raise ValueError("details must be true or false")
         if self.times is not None and (not isinstance(self.times, int) or self.times < 0):
             raise ValueError("times must be an integer of at least 0")
 
@@ -101,7 +105,8 @@ Effect = Callable[[Fault, Request, ApiResponse], HttpResponse]
 
 def _api_error(code: int, reason: str, message: str, **more: object) -> Effect:
     def apply(fault: Fault, _request: Request, _response: ApiResponse) -> HttpResponse:
-        error = HttpResponse.of(ApiError(code, reason, message, **more).response)
+        kept = {key: value for key, value in more.items() if fault.details or key != "details"}
+        error = HttpResponse.of(ApiError(code, reason, message, **kept).response)
         return replace(error, headers={"Retry-After": f"{fault.seconds:g}"}) if fault.seconds else error
 
     return apply

@@ -8,7 +8,17 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 
-from exporter.simulator.timeline import HEALTHY, MISSED, OVERDUE, SKIPPED, Attempt, Resource, Run, failing
+from exporter.simulator.timeline import (
+    HEALTHY,
+    MISSED,
+    OVERDUE,
+    SKIPPED,
+    Attempt,
+    Resource,
+    Run,
+    Unscheduled,
+    failing,
+)
 
 RunOfWindow = Callable[[int], Run]
 
@@ -29,9 +39,9 @@ class Scenario:
     """An instance and its backup runs.
 
     `windows`: the run of each window, by number. `opened_ago`, `created_ago`: time from the opening of window 0 and
-    from the creation of the instance to the start of the world. `on_demand`: on-demand runs by the same distance,
-    negative if they follow the start. `instance`, `settings` and `backups` override fields of the instance resource,
-    its settings and its backup configuration.
+    from the creation of the instance to the start of the world. `unscheduled`: runs outside the schedule. `instance`,
+    `settings` and `backups` override fields of the instance resource, its settings and its backup configuration; a
+    setting that is None is absent, as most flags are in recorded responses while they are off.
     """
 
     name: str
@@ -39,7 +49,7 @@ class Scenario:
     windows: RunOfWindow = field(default=_always(HEALTHY))
     opened_ago: timedelta = 8 * HOUR
     created_ago: timedelta = timedelta(days=400)
-    on_demand: Mapping[timedelta, Run] = field(default_factory=dict)
+    unscheduled: tuple[Unscheduled, ...] = ()
     instance: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     backups: Mapping[str, object] = field(default_factory=dict)
@@ -58,10 +68,25 @@ def _running(_window: int) -> Run:
     return Run((Attempt(after=10 * MINUTE, takes=90 * MINUTE),))
 
 
+def _deleted(window: int) -> Run:
+    """Be deleted after two hours; the newest run is still being deleted."""
+    if window < -2:
+        return HEALTHY
+    status = "DELETED" if window < 0 else "DELETION_PENDING"
+    return replace(HEALTHY, deleted_after=2 * HOUR, deletion_status=status)
+
+
+def _vanished(window: int) -> Run:
+    return replace(HEALTHY, deleted_after=2 * HOUR) if window == 0 else HEALTHY
+
+
 _RETRIED = Run((Attempt(takes=3 * MINUTE, error="INTERNAL_ERROR"), Attempt(after=90 * MINUTE)))
 _STUCK = Run((Attempt(takes=None),))
 _SLOW = Run((Attempt(takes=7 * HOUR, gigabytes=900),))
 _NO_AUTOMATION: Mapping[str, object] = MappingProxyType({"enabled": False})
+_DELETABLE: Mapping[str, object] = MappingProxyType({"deletionProtectionEnabled": None})
+_FINAL_BACKUP: Mapping[str, object] = MappingProxyType({"finalBackupConfig": {"enabled": True, "retentionDays": 30}})
+_KEY = "projects/keys/locations/europe-west1/keyRings/sql/cryptoKeys/museum"
 
 ALL = (
     Scenario("healthy", "backed up every day"),
@@ -85,25 +110,98 @@ ALL = (
     Scenario("abandoned", "no backup run for a week", _from(-6, MISSED)),
     Scenario("never", "created ten days ago and never backed up", _always(MISSED), created_ago=timedelta(days=10)),
     Scenario("brand-new", "created two hours ago, before its first window", created_ago=2 * HOUR),
+    Scenario(
+        "created-in-window",
+        "created 46 minutes ago within its window, which has no run",
+        opened_ago=2 * HOUR,
+        created_ago=46 * MINUTE,
+    ),
     Scenario("disabled", "automated backups were disabled", _from(-3, MISSED), backups=_NO_AUTOMATION),
     Scenario(
         "on-demand-only",
         "automated backups are disabled; on-demand backups exist",
         _always(MISSED),
-        on_demand={20 * HOUR: Run((Attempt(after=timedelta()),)), 60 * HOUR: Run((Attempt(after=timedelta()),))},
+        unscheduled=(
+            Unscheduled(timedelta(hours=20, seconds=52.278)),
+            Unscheduled(timedelta(hours=60, seconds=49.861), description="before the migration"),
+        ),
         backups=_NO_AUTOMATION,
     ),
     Scenario(
-        "deleted",
-        "the backups of the last three days were deleted",
-        _from(-2, replace(HEALTHY, deleted_after=2 * HOUR)),
+        "unscheduled",
+        "no backup run in the last window; a backup was made outside the schedule, when it was stopped for a while",
+        _from(0, MISSED),
+        opened_ago=5 * HOUR,
+        unscheduled=(Unscheduled(timedelta(hours=23, minutes=29, seconds=3.071), "AUTOMATED"),),
     ),
+    Scenario(
+        "pitr-enabled",
+        "point-in-time recovery was enabled an hour ago, which made a backup outside the schedule",
+        unscheduled=(
+            Unscheduled(
+                timedelta(hours=1, seconds=3.071),
+                "AUTOMATED",
+                description="Backup created automatically during an update operation after enabling point-in-time "
+                "recovery",
+            ),
+        ),
+        backups={"pointInTimeRecoveryEnabled": True},
+    ),
+    Scenario("deleted", "the backups of the last three days were deleted; they are still listed", _deleted),
+    Scenario("vanished", "today's backup was deleted; it is no longer listed", _vanished),
     Scenario("stopped", "stopped by its owner", _from(-20, MISSED), settings={"activationPolicy": "NEVER"}),
     Scenario(
         "suspended",
         "suspended because of a billing issue",
         _from(-20, MISSED),
         instance={"state": "SUSPENDED", "suspensionReason": ["BILLING_ISSUE"]},
+    ),
+    Scenario(
+        "key-revoked",
+        "suspended because its key was revoked, which makes its successful backups useless",
+        _from(1, MISSED),
+        instance={
+            "state": "SUSPENDED",
+            "suspensionReason": ["KMS_KEY_ISSUE"],
+            "diskEncryptionConfiguration": {"kind": "sql#diskEncryptionConfiguration", "kmsKeyName": _KEY},
+            "diskEncryptionStatus": {
+                "kind": "sql#diskEncryptionStatus",
+                "kmsKeyVersionName": f"{_KEY}/cryptoKeyVersions/1",
+            },
+        },
+    ),
+    Scenario(
+        "disk-full",
+        "shut down because its disk is full",
+        _from(1, MISSED),
+        instance={
+            "outOfDiskReport": {"sqlOutOfDiskState": "SOFT_SHUTDOWN", "sqlMinRecommendedIncreaseSizeGb": 20},
+        },
+    ),
+    Scenario(
+        "deletion-unguarded",
+        "its deletion would leave nothing: no deletion protection, retained backups or final backup",
+        instance={"databaseVersion": "MYSQL_8_0"},
+        settings={"deletionProtectionEnabled": False, "retainBackupsOnDelete": False},
+        backups={"binaryLogEnabled": False},
+    ),
+    Scenario(
+        "backups-retained",
+        "not protected from deletion, which would retain its backups",
+        settings={**_DELETABLE, "retainBackupsOnDelete": True},
+    ),
+    Scenario(
+        "final-backup",
+        "not protected from deletion, which would make a final backup",
+        settings={**_DELETABLE, **_FINAL_BACKUP},
+    ),
+    Scenario(
+        "deleting",
+        "being deleted; its final backup was made",
+        _from(1, MISSED),
+        instance={"state": "PENDING_DELETE"},
+        settings={**_DELETABLE, **_FINAL_BACKUP},
+        unscheduled=(Unscheduled(timedelta(minutes=9, seconds=17.4), "FINAL"),),
     ),
     Scenario(
         "creating",
@@ -149,7 +247,7 @@ ALL = (
     Scenario(
         "high-availability",
         "regional, backed up every day, with point-in-time recovery",
-        instance={"region": "europe-west4"},
+        instance={"region": "europe-west4", "outOfDiskReport": {"sqlOutOfDiskState": "NORMAL"}},
         settings={"availabilityType": "REGIONAL", "edition": "ENTERPRISE_PLUS"},
         backups={"pointInTimeRecoveryEnabled": True, "backupRetentionSettings": {"retainedBackups": 15}},
     ),
@@ -166,7 +264,6 @@ def instance_resource(scenario: Scenario, project: str, name: str, created: str,
         "startTime": start_time,
         "location": "eu",
         "backupTier": "STANDARD",
-        "pointInTimeRecoveryEnabled": False,
         "transactionLogRetentionDays": 7,
         "backupRetentionSettings": {"retentionUnit": "COUNT", "retainedBackups": 7},
     }
@@ -177,8 +274,10 @@ def instance_resource(scenario: Scenario, project: str, name: str, created: str,
         "availabilityType": "ZONAL",
         "tier": "db-custom-2-8192",
         "userLabels": {"env": "prod", "team": "storefront"},
+        "deletionProtectionEnabled": True,
         "backupConfiguration": backups | dict(scenario.backups),
     }
+    overridden = settings | dict(scenario.settings)
     return {
         "kind": "sql#instance",
         "name": name,
@@ -190,5 +289,5 @@ def instance_resource(scenario: Scenario, project: str, name: str, created: str,
         "databaseVersion": "POSTGRES_16",
         "createTime": created,
         **scenario.instance,
-        "settings": settings | dict(scenario.settings),
+        "settings": {field: value for field, value in overridden.items() if value is not None},
     }

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zlib import crc32
 
 Resource = dict[str, object]
 
@@ -25,21 +26,42 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Run:
-    """The backup run of one window, or one on-demand backup.
+    """The backup run of one window, or one outside the schedule.
 
     Consecutive `attempts` have the same run ID. A run without attempts is listed with `status` (SKIPPED or OVERDUE),
-    or not at all if that is None.
+    or not at all if that is None. From `deleted_after` the start of the window, the run is no longer listed, as
+    recorded; with a `deletion_status` (such as DELETED, which the API documents), it is listed with that.
     """
 
     attempts: tuple[Attempt, ...] = ()
     status: str | None = None
-    deleted_after: timedelta | None = None  # from the start of the window
+    deleted_after: timedelta | None = None
+    deletion_status: str | None = None
+
+
+@dataclass(frozen=True)
+class Unscheduled:
+    """A run that does not belong to a window: its windowStartTime is the time at which it is enqueued.
+
+    `ago`: from then to the start of the world; negative if it follows the start.
+    """
+
+    ago: timedelta
+    type: str = "ON_DEMAND"  # or AUTOMATED, FINAL
+    run: Run = Run((Attempt(after=timedelta(), queue=timedelta(milliseconds=11)),))
+    description: str | None = None
 
 
 HEALTHY = Run((Attempt(),))
 SKIPPED = Run(status="SKIPPED")
 OVERDUE = Run(status="OVERDUE")
 MISSED = Run()
+
+
+def scheduled_start(instance: str, window_opening: datetime) -> datetime:
+    """Return the windowStartTime of a scheduled run: 0.1 to 0.9 s after the minute, as recorded."""
+    seed = f"{instance} {window_opening.toordinal()}".encode()
+    return window_opening + timedelta(milliseconds=100 + crc32(seed) % 801)
 
 
 def failing(code: str) -> Run:
@@ -49,16 +71,13 @@ def failing(code: str) -> Run:
 
 def resource(run: Run, kind: str, window_start: datetime, now: datetime) -> Resource | None:
     """Return the API resource of a run without the fields of its instance; None while the run is not listed."""
-    if run.attempts:
-        progress = _attempt_fields(run, window_start, now)
-    elif run.status and now >= _listed_from(run, window_start):
-        progress = {"status": run.status}
-    else:
-        return None
+    progress = _progress(run, window_start, now)
     if progress is None:
         return None
     if run.deleted_after is not None and now >= window_start + run.deleted_after:
-        progress["status"] = "DELETED"
+        if run.deletion_status is None:
+            return None
+        progress["status"] = run.deletion_status
     return {
         "kind": "sql#backupRun",
         "id": str(round(window_start.timestamp() * 1000)),
@@ -85,6 +104,18 @@ def completions(run: Run, window_start: datetime) -> list[tuple[datetime, str]]:
 def _listed_from(run: Run, window_start: datetime) -> datetime:
     """Return the time from which a run without attempts is listed."""
     return window_start + (WINDOW if run.status == "OVERDUE" else timedelta(minutes=12))
+
+
+def _progress(run: Run, window_start: datetime, now: datetime) -> Resource | None:
+    """Return status, times and result of a run; None before it is listed."""
+    if run.attempts:
+        return _attempt_fields(run, window_start, now)
+    listed_from = _listed_from(run, window_start)
+    if run.status is None or now < listed_from:
+        return None
+    if run.status == "SKIPPED":
+        return {"status": run.status, "enqueuedTime": timestamp(listed_from)}
+    return {"status": run.status}
 
 
 def _attempt_fields(run: Run, window_start: datetime, now: datetime) -> Resource | None:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from zlib import crc32
 
 from exporter.simulator.scenarios import ALL, SCENARIOS, Scenario, instance_resource
-from exporter.simulator.timeline import Resource, completions, resource, timestamp
+from exporter.simulator.timeline import Resource, completions, resource, scheduled_start, timestamp
 
 DAY = timedelta(days=1)
 LISTED_WINDOWS = 30  # number of windows whose runs are listed; retained backups are listed longer
@@ -19,6 +20,8 @@ class Project:
     instances: Mapping[str, Scenario] = field(default_factory=dict)
     access_error: str | None = None  # notAuthorized, accessNotConfigured
     labels: Mapping[str, str] = field(default_factory=lambda: {"env": "prod"})
+    parent: str = "organizations/1"  # or folders/ID
+    state: str = "ACTIVE"  # or DELETE_REQUESTED
 
 
 class World:
@@ -28,6 +31,7 @@ class World:
         """Start the world now; times of scenarios are relative to this start."""
         self.projects, self.clock = projects, clock
         self.start = clock()
+        self._minute = self.start.replace(second=0, microsecond=0)
         # Listing of all instances by project, reused while the clock stands still.
         self._listings: dict[str, tuple[Mapping[str, Scenario], datetime, list[Resource]]] = {}
 
@@ -48,17 +52,21 @@ class World:
 
     def _newest_first(self, project: str, names: Iterable[str]) -> list[Resource]:
         runs = [run for name in names for run in self._runs(project, name)]
-        return sorted(runs, key=lambda run: str(run.get("enqueuedTime", run["windowStartTime"])), reverse=True)
+        return sorted(runs, key=_enqueued, reverse=True)
 
     def completed_runs(self, project: str, instance: str, after: datetime, until: datetime) -> list[str]:
         """Return the status of every automated run completed in a period, as the expected value for tests."""
         scenario = self.projects[project].instances[instance]
         first_start = self._window_start(scenario, 0)
-        windows = range((after - first_start) // DAY - 1, (until - first_start) // DAY + 1)
+        runs = [
+            (scenario.windows(window), scheduled_start(instance, self._window_start(scenario, window)))
+            for window in range((after - first_start) // DAY - 1, (until - first_start) // DAY + 1)
+        ]
+        runs += [(other.run, self._minute - other.ago) for other in scenario.unscheduled if other.type == "AUTOMATED"]
         return [
             status
-            for window in windows
-            for completed, status in completions(scenario.windows(window), self._window_start(scenario, window))
+            for run, window_start in runs
+            for completed, status in completions(run, window_start)
             if after < completed <= until
         ]
 
@@ -69,17 +77,19 @@ class World:
         return instance_resource(scenario, project, name, created, start_time)
 
     def _window_start(self, scenario: Scenario, window: int) -> datetime:
-        return self.start.replace(second=0, microsecond=0) - scenario.opened_ago + window * DAY
+        return self._minute - scenario.opened_ago + window * DAY
 
     def _runs(self, project: str, name: str) -> Iterator[Resource]:
         scenario, now = self.projects[project].instances[name], self.clock()
         instance = self._instance(project, name)
         retained = _retained_backups(instance)
-        for run in self._runs_without_instance(scenario, now):
+        for run in self._runs_without_instance(scenario, name, now):
             if run["status"] == "SUCCESSFUL" and run["type"] == "AUTOMATED":
                 retained -= 1
                 if retained < 0:  # expired: no longer listed
                     continue
+            if not _reports_size(name, str(run["id"])):
+                run.pop("maxChargeableBytes", None)
             yield {
                 **run,
                 "instance": name,
@@ -89,20 +99,46 @@ class World:
                 f"/backupRuns/{run['id']}",
             }
 
-    def _runs_without_instance(self, scenario: Scenario, now: datetime) -> Iterator[Resource]:
-        """Yield automated runs, newest first, then on-demand runs."""
+    def _runs_without_instance(self, scenario: Scenario, name: str, now: datetime) -> Iterable[Resource]:
+        """Return the runs that are listed, newest first."""
+        scheduled = self._scheduled_runs(scenario, name, now)
+        if not scenario.unscheduled:
+            return scheduled
+        return sorted((*scheduled, *self._unscheduled_runs(scenario, now)), key=_enqueued, reverse=True)
+
+    def _scheduled_runs(self, scenario: Scenario, name: str, now: datetime) -> Iterator[Resource]:
         created = self.start - scenario.created_ago
         latest = (now - self._window_start(scenario, 0)) // DAY
         for window in range(latest, min(latest, 0) - LISTED_WINDOWS, -1):
-            start = self._window_start(scenario, window)
-            automated = resource(scenario.windows(window), "AUTOMATED", start, now) if start >= created else None
+            opening = self._window_start(scenario, window)
+            if opening < created:  # the window in which an instance is created has no run, as recorded
+                return
+            run = resource(scenario.windows(window), "AUTOMATED", scheduled_start(name, opening), now)
             recent = window > latest - LISTED_WINDOWS
-            if automated and (recent or automated["status"] == "SUCCESSFUL"):  # backups are listed until they expire
-                yield automated
-        for ago, run in scenario.on_demand.items():
-            on_demand = resource(run, "ON_DEMAND", self.start - ago, now)
-            if on_demand:
-                yield on_demand
+            if run and (recent or run["status"] == "SUCCESSFUL"):  # backups are listed until they expire
+                yield run
+
+    def _unscheduled_runs(self, scenario: Scenario, now: datetime) -> Iterator[Resource]:
+        for other in scenario.unscheduled:
+            run = resource(other.run, other.type, self._minute - other.ago, now)
+            if run:
+                yield run | ({"description": other.description} if other.description else {})
+
+
+def _enqueued(run: Resource) -> str:
+    """Return the key by which runs are listed; without the Z, times with and without milliseconds are in order."""
+    return str(run.get("enqueuedTime", run["windowStartTime"])).removesuffix("Z")
+
+
+def _reports_size(instance: str, run_id: str) -> bool:
+    """Whether a run reports its size. Recorded ones often do not: here no run of some instances, and some of others."""
+    match crc32(instance.encode()) % 4:
+        case 1:
+            return crc32(f"{instance} {run_id}".encode()) % 3 > 0
+        case 3:
+            return False
+        case _:
+            return True
 
 
 def _retained_backups(instance: Resource) -> int:

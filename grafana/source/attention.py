@@ -1,12 +1,11 @@
 """The table of instances and projects that need attention: state, findings, error and team, worst first."""
 
 from grafana_foundation_sdk.builders import table as sdk_table
-from grafana_foundation_sdk.models.dashboard import DataTransformerConfig, MatcherConfig
 
 from exporter.facts.model import RunStatus
 from exporter.verdict.rules import RULES, Finding, Protection
 from grafana.source.dashboard import exporter_link, instance_link
-from grafana.source.panels import table
+from grafana.source.panels import joined_values, table
 from grafana.source.promql import (
     AUTOMATED,
     INSTANCE_LABELS,
@@ -73,10 +72,12 @@ def _findings() -> str:
     return f"{for_teams(findings)}\nor {PROJECT_FINDINGS}"
 
 
-def _main_finding() -> str:
-    """Return the finding whose runbook to open: a critical one, else a cause, else any."""
+def main_finding() -> str:
+    """Return the finding whose runbook to open: the cause of critical ones, else a critical one, a cause, or any."""
     any_finding = current("cloudsql_backup_finding", by="finding")
-    weighted = f"3 * {_finding(*CRITICAL)}\nor 2 * {_finding(*CAUSES)}\nor {any_finding}"
+    ranked = ([Finding.DATA_UNREADABLE], [Finding.BACKUPS_DISABLED], CRITICAL, CAUSES)
+    terms = [f"{len(ranked) + 1 - rank} * {_finding(*findings)}" for rank, findings in enumerate(ranked)]
+    weighted = "\nor ".join([*terms, any_finding])
     worst = f"topk by ({INSTANCE_LABELS}) (\n1, {weighted}\n)\n{ONLY_AFFECTED}"
     return f'label_replace(\n{for_teams(worst)}\nor {PROJECT_FINDINGS},\n"runbook", "$1", "finding", "(.+)"\n)'
 
@@ -100,7 +101,7 @@ def _queries() -> list[Query]:
         table_query(for_teams(f"{_any_one(status)}\n{ONLY_AFFECTED}"), "F"),
         table_query(for_teams(f"{_any_one(error)}\n{ONLY_AFFECTED}"), "G"),
         table_query(f"{_any_one(team)}\n{ONLY_AFFECTED}", "H"),
-        table_query(_main_finding(), "I"),
+        table_query(main_finding(), "I"),
     ]
 
 
@@ -123,17 +124,6 @@ def _overrides() -> dict[str, dict[str, object]]:
         "Team": {"custom.width": 100},
         "Runbook": {"mappings": [RUNBOOK_MAPPINGS], "links": [runbook_link()], "custom.width": 140},
     }
-
-
-def _findings_per_instance() -> DataTransformerConfig:
-    """Return a transformation that joins the findings of an instance, which query B returns as one row each."""
-    fields = {
-        "Time": {"operation": "groupby", "aggregations": []},  # without it an empty result cannot be merged
-        "project": {"operation": "groupby", "aggregations": []},
-        "instance_id": {"operation": "groupby", "aggregations": []},
-        "finding": {"operation": "aggregate", "aggregations": ["uniqueValues"]},
-    }
-    return DataTransformerConfig("groupBy", options={"fields": fields}, filter_val=MatcherConfig("byRefId", "B"))
 
 
 def attention_table() -> sdk_table.Panel:
@@ -161,7 +151,7 @@ def attention_table() -> sdk_table.Panel:
             "runbook": "Runbook",
         },
         overrides=_overrides(),
-        transformations=[_findings_per_instance()],
+        transformations=[joined_values("finding", "B")],
         sort_by="State",
         no_value="Nothing needs attention, provided that the panels above show data.",
     )

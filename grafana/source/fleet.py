@@ -297,7 +297,8 @@ def _upcoming_windows() -> list[Builder[Panel]]:
         ),
         timeseries(
             "Retained size, 10 largest projects",
-            f"Chargeable size of all restorable backups, if the API reports it. {RECORDED_FOR_ALL_TEAMS}",
+            "Chargeable size of the restorable backups, as a lower bound: backups of a type count only while the API "
+            f"reports the size of each of them. {RECORDED_FOR_ALL_TEAMS}",
             [range_query(recorded(top_ten_projects(size, size)), "{{project}}", interval=DAILY_STEP)],
             width=12,
             height=12,

@@ -34,6 +34,7 @@ from grafana.source.promql import (
 )
 from grafana.source.queries import Query, instant_query, range_query, table_query
 from grafana.source.runbooks import RUNBOOK_MAPPINGS, runbook_link
+from grafana.source.settings import settings_tables
 from grafana.source.style import (
     BLUE,
     COLORED_TEXT,
@@ -211,74 +212,6 @@ def _findings_and_alerts() -> list[Builder[Panel]]:
     ]
 
 
-def _instance_info() -> Builder[Panel]:
-    headings = {
-        "database_version": "Database version",
-        "edition": "Edition",
-        "instance_type": "Instance type",
-        "availability_type": "Availability type",
-        "region": "Region",
-        "backup_location": "Backup location",
-        "backup_tier": "Backup tier",
-    }
-    labels = selector("cloudsql_backup_instance_labels", INSTANCE)
-    return table(
-        "Instance",
-        "Properties of the instance as reported by the API, and the team from its user label.",
-        [
-            table_query(current("cloudsql_backup_instance_info", by=", ".join(headings)), "A"),
-            table_query(f"max by ({INSTANCE_LABELS}, label_team) ({labels})", "B"),
-        ],
-        width=24,
-        height=4,
-        columns={**headings, "label_team": "Team"},
-        no_value="No data",
-    )
-
-
-def _configuration() -> Builder[Panel]:
-    on_or_off = value_mappings({"0": ("off", RED), "1": ("on", GREEN)})
-    on_or_neutral = value_mappings({"0": ("off", GREY), "1": ("on", GREEN)})
-    duration = {"unit": "s", "decimals": 2}
-    return table(
-        "Configuration and policy",
-        "Backup configuration of the instance, and thresholds of its policy.",
-        [
-            table_query(per_instance("cloudsql_backup_enabled"), "A"),
-            table_query(per_instance("cloudsql_backup_window_start_seconds"), "B"),
-            table_query(per_instance("cloudsql_backup_retention_backups"), "C"),
-            table_query(per_instance("cloudsql_backup_pitr_enabled"), "D"),
-            table_query(per_instance("cloudsql_backup_transaction_log_retention_seconds"), "E"),
-            table_query(per_instance("cloudsql_backup_policy_max_age_seconds"), "F"),
-            table_query(per_instance("cloudsql_backup_policy_critical_age_seconds"), "G"),
-            table_query(per_instance("cloudsql_backup_policy_max_duration_seconds"), "H"),
-        ],
-        width=24,
-        height=4,
-        columns={
-            "Value #A": "Automated backups",
-            "Value #B": "Window start (UTC)",
-            "Value #C": "Retention",
-            "Value #D": "Point-in-time recovery",
-            "Value #E": "Log retention",
-            "Value #F": "Max age",
-            "Value #G": "Critical age",
-            "Value #H": "Max duration",
-        },
-        overrides={
-            "Automated backups": {"mappings": [on_or_off], **COLORED_TEXT},
-            "Point-in-time recovery": {"mappings": [on_or_neutral], **COLORED_TEXT},
-            "Window start (UTC)": {"unit": "dthms"},
-            "Retention": {"unit": "suffix: backups"},
-            "Log retention": duration,
-            "Max age": duration,
-            "Critical age": duration,
-            "Max duration": duration,
-        },
-        no_value="No data",
-    )
-
-
 def _timelines() -> list[Builder[Panel]]:
     verdict = encoded("cloudsql_backup_protection", "state", STATE_CODES)
     automated, on_demand = (
@@ -435,7 +368,7 @@ def _backup_size() -> Builder[Panel]:
     newest = per_instance("cloudsql_backup_last_success_size_bytes", by="backup_type")
     return timeseries(
         "Backup size",
-        "Chargeable size of all retained backups and of the newest one, if the API reports it.",
+        "Chargeable size of all retained backups, while the API reports it for each of them, and of the newest one.",
         [
             range_query(retained, "retained, {{backup_type}}", "A", STEP),
             range_query(newest, "newest, {{backup_type}}", "B", STEP),
@@ -449,7 +382,7 @@ def _backup_size() -> Builder[Panel]:
 def build() -> Dashboard:
     """Return the dashboard."""
     rows = [
-        Row("", [*_verdict_stats(), *_backup_stats(), *_findings_and_alerts(), _instance_info(), _configuration()]),
+        Row("", [*_verdict_stats(), *_backup_stats(), *_findings_and_alerts(), *settings_tables()]),
         Row("History", [*_timelines(), *_age_and_runs()]),
         Row("Duration of automated backups", _durations()),
         Row("Retention", [_retained_backups(), _recovery_window(), _backup_size()]),

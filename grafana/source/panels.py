@@ -33,6 +33,7 @@ from grafana_foundation_sdk.models.dashboard import (
     DataTransformerConfig,
     DynamicConfigValue,
     FieldColorModeId,
+    MatcherConfig,
     Threshold,
     ThresholdsMode,
     ValueMapping,
@@ -210,6 +211,20 @@ def table(
     if sort_by:
         panel = panel.sort_by([common.TableSortByFieldState().display_name(sort_by).desc(descending)])
     return panel.no_value(no_value)
+
+
+def joined_values(label: str, ref: str) -> DataTransformerConfig:
+    """Return a transformation that joins the values of a label, which query `ref` returns as one row each, by instance.
+
+    The field of a table that contains them is `LABEL (uniqueValues)`.
+    """
+    fields = {
+        "Time": {"operation": "groupby", "aggregations": []},  # without it an empty result cannot be merged
+        "project": {"operation": "groupby", "aggregations": []},
+        "instance_id": {"operation": "groupby", "aggregations": []},
+        label: {"operation": "aggregate", "aggregations": ["uniqueValues"]},
+    }
+    return DataTransformerConfig("groupBy", options={"fields": fields}, filter_val=MatcherConfig("byRefId", ref))
 
 
 def _titled(panel: P, title: str, description: str, queries: Sequence[Query], unit: str) -> P:

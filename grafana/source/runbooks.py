@@ -18,6 +18,7 @@ class Runbook(NamedTuple):
 
 
 RUNBOOKS: Mapping[Finding, Runbook] = {
+    Finding.DATA_UNREADABLE: Runbook("CloudSQLBackupDataUnreadable", RED),
     Finding.BACKUPS_DISABLED: Runbook("CloudSQLBackupDisabled", RED),
     Finding.NEVER_SUCCEEDED: Runbook("CloudSQLBackupNeverSucceeded", RED),
     Finding.STALE_CRITICAL: Runbook("CloudSQLBackupStaleCritical", RED),
@@ -29,6 +30,7 @@ RUNBOOKS: Mapping[Finding, Runbook] = {
     Finding.PITR_DISABLED: Runbook("CloudSQLBackupPITRDisabled", ORANGE),
     Finding.RETENTION_LOW: Runbook("CloudSQLBackupRetentionLow", ORANGE),
     Finding.LOCATION_NOT_ALLOWED: Runbook("CloudSQLBackupLocationNotAllowed", ORANGE),
+    Finding.DELETION_UNGUARDED: Runbook("CloudSQLBackupDeletionUnguarded", ORANGE),
 }
 
 # Findings of a whole project. The exporter has none for it: the dashboards derive them from other metrics.

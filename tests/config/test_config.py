@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from exporter.config import Config, ConfigError, load, loads
+from exporter.config import Config, ConfigError, SearchTarget, load, loads
 from exporter.config.schema import Policy
 from tests.support.builders import INSTANCE
 
@@ -48,6 +48,13 @@ def test_example_contains_every_key_with_its_default() -> None:
     assert set(document["policies"][0]["match"]) == keys(example.policies[0].match)
 
 
+def test_search_target_of_the_example_is_valid_when_uncommented() -> None:
+    example = EXAMPLE.read_text().replace("\n# - search:", "\n  - search:").replace("\n#   ", "\n    ")
+    target = loads(example).targets[1]
+    assert isinstance(target, SearchTarget)
+    assert (target.search, target.instances.exclude[0].pattern) == ("labels.env=prod", ".*-scratch")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -74,6 +81,17 @@ def test_example_contains_every_key_with_its_default() -> None:
         ("targets: [{project: 12}]", ["c.yaml:1: targets[0].project: must be text; put it in quotes"]),
         ("targets: [{search: x, project: y}]", [
             "c.yaml:1: targets[0].project: unknown key; known here: instances, refresh, search"
+        ]),
+        ("targets:\n- search: '  '", [
+            "c.yaml:2: targets[0].search: must not be empty; state:ACTIVE finds every active project that the account "
+            "can see"
+        ]),
+        ("targets:\n- search: 'name:\"shop'", ["c.yaml:2: targets[0].search: has a quote that is not closed"]),
+        ("targets:\n- {project: p}\n- refresh: 1h\n  search: labels.env=prod state:ACTIVE", [
+            "c.yaml:4: targets[1].search: must be a single term: Cloud Resource Manager finds the projects that match "
+            "any of several terms, and AND, OR and NOT are not supported. To narrow the search down, select instances "
+            "by instances.labels; to find more projects, add a second target. Projects that are not active are left "
+            "out in any case; a value that contains spaces needs double quotes"
         ]),
         ("targets:\n  - project: p\n    instances:\n      include: ['(']", [
             "c.yaml:4: targets[0].instances.include[0]: is not a regular expression: "
@@ -112,6 +130,49 @@ def test_example_contains_every_key_with_its_default() -> None:
 )  # fmt: skip
 def test_problem_names_file_line_and_key(text: str, expected: list[str]) -> None:
     assert problems(text) == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "labels.env=prod labels.team=shop",
+        "labels.env=prod\tstate:ACTIVE",
+        "labels.env = prod",
+        "labels.env=prod AND state:ACTIVE",
+        "labels.env=prod OR labels.env=test",
+        "NOT labels.env=test",
+        "not(labels.env=test)",
+        "(labels.env=prod)or(labels.env=test)",
+        'name:"shop prod" state:ACTIVE',
+        r'name:"the \" prod" state:ACTIVE',
+        "name:'shop prod'",
+    ],
+)
+def test_search_of_several_terms_is_rejected_with_the_alternatives(query: str) -> None:
+    (problem,) = problems(yaml.safe_dump({"targets": [{"search": query}]}))
+    assert problem.startswith("c.yaml:2: targets[0].search: must be a single term")
+    assert "instances.labels" in problem
+    assert "a second target" in problem
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "labels.env=prod",
+        " labels.env:prod\n",
+        "state:ACTIVE",
+        "parent:folders/123",
+        "id:shop-*",
+        "labels.region=or",
+        "name:not-*",
+        'name:"shop AND prod"',
+        r'name:"the \" prod"',
+    ],
+)
+def test_search_of_one_term_is_accepted(query: str) -> None:
+    (target,) = loads(yaml.safe_dump({"targets": [{"search": query}]})).targets
+    assert isinstance(target, SearchTarget)
+    assert target.search == query.strip()
 
 
 def test_all_problems_are_reported_in_file_order() -> None:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.scan.incremental import scan
 from exporter.simulator import SimulatedClock, World
-from exporter.simulator.scenarios import SCENARIOS
+from exporter.simulator.scenarios import SCENARIOS, Scenario
 from exporter.simulator.worlds import Project
 from exporter.verdict.evaluate import Evaluation, evaluate
 from exporter.verdict.rules import Exemption, Finding
@@ -169,9 +170,10 @@ def test_alerts_are_routed_by_severity_and_team(labels: str, receivers: str) -> 
     )
 
 
-def alerts_of_a_month(instances: tuple[str, ...], tmp_path: Path) -> str:
+def alerts_of_a_month(tmp_path: Path, *names: str, **more: Scenario) -> str:
     """Return promtool's report of the alerts that fire in a simulated month of these scenarios; empty if none do."""
-    world = World({"shop-prod": Project({name: SCENARIOS[name] for name in instances})}, SimulatedClock(NOW, 0))
+    instances = {**{name: SCENARIOS[name] for name in names}, **more}
+    world = World({"shop-prod": Project(instances)}, SimulatedClock(NOW, 0))
     used_names = {name for rule in rules() for name in re.findall(r"cloudsql_backup_\w+", rule["expr"])}
     values: dict[str, list[str]] = {}
     status = ProjectStatus("shop-prod")
@@ -241,8 +243,19 @@ def test_simulated_month_covers_every_exemption() -> None:
 
 
 def test_no_alert_fires_in_a_month_of_healthy_and_exempt_instances(tmp_path: Path) -> None:
-    assert alerts_of_a_month(("healthy", "idle", "high-availability", "running", *EXEMPT), tmp_path) == ""
+    assert alerts_of_a_month(tmp_path, "healthy", "idle", "high-availability", "running", *EXEMPT) == ""
 
 
 def test_alert_fires_in_a_month_with_failing_backups(tmp_path: Path) -> None:
-    assert "CloudSQLBackupLastRunFailed" in alerts_of_a_month(("healthy", "flapping"), tmp_path)
+    assert "CloudSQLBackupLastRunFailed" in alerts_of_a_month(tmp_path, "healthy", "flapping")
+
+
+def test_only_the_revoked_key_of_a_suspended_instance_fires(tmp_path: Path) -> None:
+    """Its stale recovery point and missed windows follow from the suspension; without the key it would be exempt."""
+    suspended = SCENARIOS["suspended"]
+    revoked = replace(suspended, instance={"state": "SUSPENDED", "suspensionReason": ["KMS_KEY_ISSUE"]})
+    report = alerts_of_a_month(tmp_path, "healthy", revoked=revoked)
+    assert set(re.findall(r'alertname="(\w+)"', report)) == {
+        "CloudSQLBackupDataUnreadable",
+        "CloudSQLBackupErrorBudgetBurn",  # half of this small fleet is unprotected
+    }

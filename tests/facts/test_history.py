@@ -87,6 +87,13 @@ def test_skip_after_deleted_backup_does_not_move_recovery_point() -> None:
     assert history(daily_runs(S.SKIPPED, S.DELETED, S.SUCCESSFUL)).recovery_point == NOW - 8 * HOUR - 2 * DAY
 
 
+def test_backup_that_started_after_the_success_and_was_deleted_ends_skipping_even_if_enqueued_before_it() -> None:
+    """It waited in the queue while the success ran, held newer data, and is gone: the skip refers to it."""
+    success = run(ago=30 * HOUR)
+    deleted = replace(run(S.DELETED, ago=31 * HOUR, kind=ON_DEMAND), start=NOW - 29 * HOUR)
+    assert history([run(S.SKIPPED), deleted, success]).recovery_point == NOW - 30 * HOUR
+
+
 def test_recovery_point_falls_back_to_enqueued_then_scheduled() -> None:
     without_start = replace(run(ago=8 * HOUR), start=None, enqueued=NOW - 7 * HOUR)
     assert history([without_start]).recovery_point == NOW - 7 * HOUR

@@ -1,71 +1,84 @@
-"""Credentials: errors with advice, and signed requests."""
+"""Loading of credentials: errors that name the file, the reason and what to do."""
 
 import json
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from exporter.config import CloudSql
 from exporter.googleapis import CredentialsError, GoogleApis
-from exporter.scan.source import Page
-from tests.googleapis.helpers import TIMEOUT, google_source, ignore, retrying, serve
+from tests.googleapis.helpers import TIMEOUT, ignore, retrying
+
+UNUSABLE = {
+    "missing": (None, "No such file or directory", "was not found"),
+    "folder": ("", "Is a directory", "Is a directory"),
+    "not JSON": ("{", "Expecting property name", "is not a valid json file"),
+    "not an object": ("[]", "it is not a credentials file", "it is not a credentials file"),
+    "no type": ("{}", "missing fields", "does not have a valid type. Type is None"),
+    "wrong type": ('{"type": "secret"}', "missing fields", "does not have a valid type. Type is secret"),
+    "no key": (json.dumps({"type": "service_account"}), "missing fields", "missing fields"),
+    "broken key": (
+        json.dumps(
+            {
+                "type": "service_account",
+                "client_email": "a",
+                "token_uri": "b",
+                "private_key": "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----",
+            }
+        ),
+        "",
+        "",
+    ),
+}
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "No such file"), ("{", "Expecting"), ("{}", "fields")])
-def test_unusable_key_file_is_reported_with_reason(tmp_path: Path, content: str | None, message: str) -> None:
-    file = tmp_path / "key.json"
-    if content is not None:
-        file.write_text(content)
-    settings = CloudSql.model_validate({"credentials": {"file": str(file)}})
-    with pytest.raises(
-        CredentialsError, match=r"key\.json cannot be used.*check cloudsql\.credentials\.file"
-    ) as raised:
+def load_error(credentials: object) -> str:
+    settings = CloudSql.model_validate({"credentials": credentials})
+    with pytest.raises(CredentialsError) as raised:
         GoogleApis(settings, TIMEOUT, 8, retrying(), ignore)
-    assert message in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+    assert "c2VjcmV0" not in str(raised.value)
+    return str(raised.value)
+
+
+def unusable_file(folder: Path, content: str | None) -> Path:
+    file = folder / "key.json"
+    if content == "":
+        file.mkdir()
+    elif content is not None:
+        file.write_text(content)
+    return file
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_unusable_key_file_is_reported_with_reason_and_key(tmp_path: Path, case: str) -> None:
+    content, reason, _ = UNUSABLE[case]
+    file = unusable_file(tmp_path, content)
+    error = load_error({"file": str(file)})
+    assert error.startswith(f"credentials file {file} cannot be used: ")
+    assert reason in error
+    assert "; check cloudsql.credentials.file: it must be a service account key" in error
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+@pytest.mark.parametrize("credentials", ["adc", {"impersonate": "sa@shop.iam.gserviceaccount.com"}])
+def test_unusable_default_credentials_are_reported_with_reason_and_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, credentials: object, case: str
+) -> None:
+    content, _, reason = UNUSABLE[case]
+    file = unusable_file(tmp_path, content)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    error = load_error(credentials)
+    assert error.startswith("the application default credentials cannot be used: ")
+    assert reason in error
+    assert f"; check {file}, the file of GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth" in error
 
 
 def test_missing_default_credentials_are_reported_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
-    with pytest.raises(CredentialsError, match="gcloud auth application-default login"):
-        GoogleApis(CloudSql(), TIMEOUT, 8, retrying(), ignore)
-
-
-def test_key_file_signs_requests_with_one_token(tmp_path: Path) -> None:
-    """The token endpoint of the key is a server of this test."""
-    requests: list[str] = []
-
-    class GoogleServer(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            requests.append("token")
-            self._reply(b'{"access_token": "secret-token", "expires_in": 3600, "token_type": "Bearer"}')
-
-        def do_GET(self) -> None:
-            requests.append(self.headers["Authorization"])
-            self._reply(b'{"kind": "sql#instancesList"}')
-
-        def _reply(self, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_args: object) -> None:
-            """Log nothing."""
-
-    private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-    with serve(GoogleServer) as url:
-        file = tmp_path / "key.json"
-        key = {"type": "service_account", "client_email": "a@b.iam.gserviceaccount.com", "private_key": pem}
-        file.write_text(json.dumps({**key, "private_key_id": "1", "token_uri": f"{url}token", "project_id": "b"}))
-        source = google_source(url, credentials={"file": str(file)})
-        for _ in range(2):
-            assert list(source.instances("museum")) == [Page([])]
-    assert requests == ["token", "Bearer secret-token", "Bearer secret-token"]
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setattr("google.auth.compute_engine._metadata.is_on_gce", lambda request: False)  # noqa: ARG005
+    assert load_error("adc").startswith(
+        "no application default credentials were found; run `gcloud auth application-default login`, attach a service "
+        "account to this workload, or set cloudsql.credentials to {file: key.json}"
+    )

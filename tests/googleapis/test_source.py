@@ -69,13 +69,3 @@ def test_instance_deleted_during_scan_has_no_runs(simulator: Simulator) -> None:
 def test_unreachable_region_is_reported(simulator: Simulator) -> None:
     simulator.faults.add(Fault("unreachable-region", region="europe-west4"))
     assert scan_project(google_source(simulator.url), "shop-prod").unreachable_regions == ("europe-west4",)
-
-
-def test_search_returns_matching_projects(simulator: Simulator) -> None:
-    assert list(google_source(simulator.url).projects("labels.env=prod state:ACTIVE")) == [
-        "museum",
-        "sealed",
-        "shop-prod",
-        "warehouse-prod",
-    ]
-    assert list(google_source(simulator.url).projects("id:museum")) == ["museum"]

@@ -115,7 +115,7 @@ def serve_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[type
 
 
 def test_https_response_is_read(serve_tls: Callable[[type[FixedResponse]], str]) -> None:
-    assert Transport(None, 5, 1).get(serve_tls(Greeting), {}).body == b"hello"
+    assert Transport(5, 1).get(serve_tls(Greeting), {}).body == b"hello"
 
 
 @pytest.mark.parametrize("handler", [SlowBody, SlowHeaders])
@@ -125,7 +125,7 @@ def test_slow_https_response_is_aborted(
     url = serve_tls(handler)
     start = time.monotonic()
     with pytest.raises(HTTPError):
-        Transport(None, 0.5, 1).get(url, {})
+        Transport(0.5, 1).get(url, {})
     assert time.monotonic() - start < 10
 
 
@@ -135,7 +135,7 @@ def test_untrusted_certificate_is_rejected(
     url = serve_tls(Greeting)
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(HTTPError, match="CERTIFICATE_VERIFY_FAILED"):
-        Transport(None, 5, 1).get(url, {})
+        Transport(5, 1).get(url, {})
 
 
 def test_requests_use_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_requests_use_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPat
     with serve(Greeting) as proxy, serve(Direct) as direct:
         monkeypatch.setenv("http_proxy", proxy.replace("127.0.0.1", "localhost"))
         monkeypatch.setenv("no_proxy", "127.0.0.1")
-        transport = Transport(None, 5, 1)
+        transport = Transport(5, 1)
         assert transport.get("http://api.invalid/", {}).body == b"hello"
         assert transport.get(direct, {}).body == b"direct"
         transport.close()
@@ -162,7 +162,7 @@ def test_connection_is_reused_until_closed() -> None:
             super().respond()
 
     with serve(Recording) as url:
-        transport = Transport(None, 5, 1)
+        transport = Transport(5, 1)
         transport.get(url, {})
         transport.get(url, {})
         transport.close()

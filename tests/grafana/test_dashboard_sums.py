@@ -1,4 +1,4 @@
-"""Failed runs and project status computed from given series, checked with promtool."""
+"""Failed runs, project status and the main finding computed from given series, checked with promtool."""
 
 import subprocess
 from pathlib import Path
@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from exporter.verdict.rules import Finding
+from grafana.source.attention import main_finding
 from grafana.source.promql import FAILED_RUNS, per_project
 from tests.support.dashboards import interpolate
 
-VALUES = {"job": ".+", "project": ".+", "instance": ".+", "__range": "24h"}
+VALUES = {"job": ".+", "project": ".+", "instance": ".+", "team": ".*", "__range": "24h"}
 NOW = 48  # hours; the time range begins at 24
 ERRORS = 'cloudsql_backup_errors_total{project="p", instance_id="i", backup_type="automated", code="E", job="j"'
 A, B = ', instance="a"}', ', instance="b"}'
@@ -105,6 +107,33 @@ def test_project_is_up_if_a_replica_of_each_shard_reads_it(
         )
         == ""
     )
+
+
+@pytest.mark.parametrize(
+    ("findings", "main"),
+    [
+        ([Finding.STALE_CRITICAL, Finding.STALE, Finding.OVERDUE, Finding.DATA_UNREADABLE], Finding.DATA_UNREADABLE),
+        ([Finding.BACKUPS_DISABLED, Finding.DATA_UNREADABLE], Finding.DATA_UNREADABLE),
+        ([Finding.STALE_CRITICAL, Finding.NEVER_SUCCEEDED, Finding.BACKUPS_DISABLED], Finding.BACKUPS_DISABLED),
+        ([Finding.STALE, Finding.STALE_CRITICAL, Finding.LAST_RUN_FAILED], Finding.STALE_CRITICAL),
+        ([Finding.DELETION_UNGUARDED, Finding.OVERDUE, Finding.STALE], Finding.OVERDUE),
+        ([Finding.DELETION_UNGUARDED], Finding.DELETION_UNGUARDED),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
+def test_main_finding_is_the_one_from_which_others_follow(
+    findings: list[Finding], main: Finding, tmp_path: Path
+) -> None:
+    target = 'job="j", instance="a"'
+    instance = f'{target}, project="p", instance_id="i"'
+    series = {
+        f"cloudsql_backup_exporter_build_info{{{target}}}": ALWAYS,
+        f'cloudsql_backup_instance_labels{{{instance}, label_team="t"}}': ALWAYS,
+        f'cloudsql_backup_protection{{{instance}, state="unprotected"}}': ALWAYS,
+        **{f'cloudsql_backup_finding{{{instance}, finding="{finding}"}}': ALWAYS for finding in findings},
+    }
+    shown = f'{{project="p", instance_id="i", finding="{main}", runbook="{main}"}}'
+    assert promtool_error(f"({main_finding()}) > bool 0", series, {shown: 1}, tmp_path) == ""
 
 
 def test_a_wrong_expectation_fails(tmp_path: Path) -> None:

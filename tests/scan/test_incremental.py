@@ -16,7 +16,7 @@ from exporter.scan.incremental import scan
 from exporter.scan.source import Page, SourceError
 from exporter.simulator import WORLDS, SimulatedClock, Simulator, World
 from exporter.simulator.scenarios import SCENARIOS, Scenario
-from exporter.simulator.timeline import MISSED, Attempt, Run
+from exporter.simulator.timeline import HEALTHY, MISSED, Attempt, Run, scheduled_start
 from exporter.simulator.worlds import Project
 from tests.support.builders import HOUR, MINUTE, NOW, WorldSource, scan_options
 from tests.support.builders import world as build_world
@@ -160,7 +160,9 @@ def test_old_deleted_backup_is_found_by_next_full_listing() -> None:
     deleted = Scenario(
         "deleted-later",
         "a backup of four days ago is deleted an hour from now",
-        lambda window: Run((Attempt(),), deleted_after=(4 * 24 + 9) * HOUR if window == -4 else None),
+        lambda window: replace(
+            HEALTHY, deleted_after=(4 * 24 + 9) * HOUR if window == -4 else None, deletion_status="DELETED"
+        ),
     )
     others = {f"healthy-{n}": SCENARIOS["healthy"] for n in range(9)}
     world = build_world({"museum": Project({"deleted-later": deleted, **others})})
@@ -169,7 +171,7 @@ def test_old_deleted_backup_is_found_by_next_full_listing() -> None:
     advance(world, 2 * HOUR)
 
     def status(result: ProjectScan) -> RunStatus:
-        window_start = NOW - (4 * 24 + 8) * HOUR
+        window_start = scheduled_start("deleted-later", NOW - (4 * 24 + 8) * HOUR)
         (status,) = (r.status for r in result.records["deleted-later"].history.runs if r.window_start == window_start)
         return status
 
@@ -245,7 +247,7 @@ def test_unreadable_item_is_not_taken_for_a_vanished_run() -> None:
 
 def test_status_change_on_newest_page_is_read_without_timestamps() -> None:
     """The later version of a run counts, also if it has fewer fields."""
-    deleted_later = Run((Attempt(after=10 * MINUTE),), deleted_after=9 * HOUR)
+    deleted_later = Run((Attempt(after=10 * MINUTE),), deleted_after=9 * HOUR, deletion_status="DELETED")
     scenario = Scenario("a", "deleted in an hour", lambda window: deleted_later if window == 0 else MISSED)
     world = build_world({"museum": Project({"a": scenario})})
     source = WorldSource(world)

@@ -4,52 +4,26 @@ import gzip
 import json
 import urllib.request
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Any
 
 import pytest
-from jsonschema import Draft4Validator
 
 from exporter.googleapis.cloudsql import INSTANCE_FIELDS, RUN_FIELDS, RUNS_FIELDS
 from exporter.simulator import WORLDS, Simulator, World
-from exporter.simulator.api import Request, respond
+from exporter.simulator.api import Mask, Request, parse_mask, respond
+from exporter.simulator.scenarios import SCENARIOS
+from tests.simulator.discovery import document, validator
+from tests.simulator.requests import get
 from tests.support.builders import DAY, HOUR, world
 
-DISCOVERY = json.loads((files("googleapiclient") / "discovery_cache/documents/sqladmin.v1.json").read_text())
-
-
-def strict(schema: dict[str, Any]) -> dict[str, Any]:
-    """A discovery schema as a JSON schema that allows no undeclared keys."""
-    result = {key: value for key, value in schema.items() if key in ("type", "enum", "pattern")}
-    if "$ref" in schema:
-        return strict(DISCOVERY["schemas"][schema["$ref"]])
-    if "items" in schema:
-        result["items"] = strict(schema["items"])
-    if "properties" in schema:
-        result["properties"] = {key: strict(inner) for key, inner in schema["properties"].items() if key not in OMITTED}
-        result["additionalProperties"] = False
-    if isinstance(schema.get("additionalProperties"), dict):
-        result["additionalProperties"] = strict(schema["additionalProperties"])
-    if schema.get("format") == "int64":
-        result["pattern"] = r"^-?\d{1,19}$"
-    if schema.get("format") == "google-datetime":
-        result["pattern"] = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
-    return result
-
-
-OMITTED = {"scheduledMaintenance", "replicationCluster", "deploymentInfo", "serverCaCert"}  # in no response
-
-INSTANCES = Draft4Validator(strict(DISCOVERY["schemas"]["InstancesListResponse"]))
-RUNS = Draft4Validator(strict(DISCOVERY["schemas"]["BackupRunsListResponse"]))
-RUN = Draft4Validator(strict(DISCOVERY["schemas"]["BackupRun"]))
+DISCOVERY = document("sqladmin.v1")
+INSTANCES = validator(DISCOVERY, "InstancesListResponse")
+RUNS = validator(DISCOVERY, "BackupRunsListResponse")
+RUN = validator(DISCOVERY, "BackupRun")
 
 
 def demo() -> World:
     return world(WORLDS["demo"]())
-
-
-def get(simulated: World, path: str, **query: str) -> dict[str, Any]:
-    return respond(Request(simulated, path, query)).body
 
 
 def test_responses_are_valid_by_the_discovery_document_at_any_time() -> None:
@@ -62,7 +36,7 @@ def test_responses_are_valid_by_the_discovery_document_at_any_time() -> None:
             RUNS.validate(listing)
             statuses |= {run["status"] for run in listing["items"]}
         simulated.clock.advance(HOUR)  # type: ignore[attr-defined] # a simulated clock
-    assert {"RUNNING", "SUCCESSFUL", "FAILED", "SKIPPED", "OVERDUE", "DELETED"} <= statuses
+    assert {"RUNNING", "SUCCESSFUL", "FAILED", "SKIPPED", "OVERDUE", "DELETED", "DELETION_PENDING"} <= statuses
 
 
 def test_undeclared_key_is_invalid() -> None:
@@ -71,21 +45,28 @@ def test_undeclared_key_is_invalid() -> None:
     assert not RUNS.is_valid(listing)
 
 
-@pytest.mark.parametrize("mask", [INSTANCE_FIELDS, RUNS_FIELDS, RUN_FIELDS])
-def test_requested_fields_are_declared(mask: str) -> None:
+@pytest.mark.parametrize(
+    ("mask", "schema"),
+    [
+        (INSTANCE_FIELDS, "InstancesListResponse"),
+        (RUNS_FIELDS, "BackupRunsListResponse"),
+        (RUN_FIELDS, "BackupRun"),
+    ],
+)
+def test_requested_fields_are_declared(mask: str, schema: str) -> None:
     """The real API rejects a field mask with an unknown field."""
-    listing = "InstancesListResponse" if "settings" in mask else "BackupRunsListResponse"
-    response = listing if "items" in mask else "BackupRun"
 
-    def declared(schema: dict[str, Any]) -> Iterator[str]:
+    def undeclared(wanted: Mask, schema: dict[str, Any]) -> Iterator[str]:
+        schema = schema.get("items", schema)
         schema = DISCOVERY["schemas"][schema["$ref"]] if "$ref" in schema else schema
-        yield from schema.get("properties", {})
-        for name, inner in schema.get("properties", {}).items():
-            if name in ("items", "settings", "error"):
-                yield from declared(inner.get("items", inner))
+        for name, inner in wanted.items():
+            if name not in schema.get("properties", {}):
+                yield name
+            else:
+                yield from undeclared(inner, schema["properties"][name])
 
-    names = {name for name in mask.replace("(", ",").replace(")", ",").split(",") if name}
-    assert names - set(declared({"$ref": response})) == set()
+    assert list(undeclared(parse_mask(mask), {"$ref": schema})) == []
+    assert list(undeclared(parse_mask("items(settings(colour))"), {"$ref": "InstancesListResponse"})) == ["colour"]
 
 
 def test_pages_add_up_to_the_full_listing_with_20_items_by_default() -> None:
@@ -160,4 +141,4 @@ def test_gzip_only_for_user_agents_that_contain_gzip(simulator: Simulator, agent
     with urllib.request.urlopen(request) as response:  # noqa: S310 (http on loopback)
         body = response.read()
         assert response.headers["Content-Encoding"] == encoding
-    assert json.loads(gzip.decompress(body) if encoding else body)["kind"] == "sql#instancesList"
+    assert len(json.loads(gzip.decompress(body) if encoding else body)["items"]) == len(SCENARIOS)

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from exporter import __version__
 from exporter.runtime import system_clock
 from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
+from exporter.verdict.rules import Protection
+from exporter.verdict.summary import WORST_FIRST
 from tests.support.builders import eventually
 from tests.support.processes import exporter, fetch, is_up, run
+from tests.verdict.test_scenarios import VERDICTS
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def config_flag(folder: Path, simulator: Simulator, *projects: str, more: str = 
     return f"--config.file={folder / 'config.yaml'}"
 
 
-@pytest.mark.parametrize("command", ["", "serve", "check-config", "status", "once", "demo", "simulate"])
+@pytest.mark.parametrize("command", ["", "serve", "check-config", "status", "check", "once", "demo", "simulate"])
 def test_every_command_has_version_and_help(command: str) -> None:
     arguments = [command] if command else []
     assert run(*arguments, "--version").stdout == f"cloudsql-backup-exporter {__version__}\n"
@@ -80,11 +84,11 @@ def test_check_config_lists_each_problem_with_its_line(tmp_path: Path) -> None:
 def test_missing_credentials_exit_with_1_and_one_line(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("targets: [{project: p}]\n")
-    result = run(
-        f"--config.file={file}", f"--state.path={tmp_path}", GOOGLE_APPLICATION_CREDENTIALS=str(tmp_path / "none.json")
-    )
+    missing = tmp_path / "none.json"
+    result = run(f"--config.file={file}", f"--state.path={tmp_path}", GOOGLE_APPLICATION_CREDENTIALS=str(missing))
+    reason = f"the application default credentials cannot be used: File {missing} was not found; check {missing}, "
     assert result.returncode == 1
-    assert result.stderr.startswith("error: no application default credentials were found; run `gcloud auth")
+    assert result.stderr.startswith(f"error: {reason}")
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -159,6 +163,7 @@ def test_once_replaces_the_file_and_reports_failed_projects(simulator: Simulator
     result = run("once", config_flag(tmp_path, simulator, "museum", "sealed"), f"--output={out}")
     assert result.returncode == 3
     assert result.stderr.startswith("error: instances.list of project sealed: 403 ")
+    assert "gcloud projects add-iam-policy-binding sealed --member=" in result.stderr
     assert 'project_up{project="sealed"} 0.0' in out.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups.prom", "config.yaml", "data"]
     rejected = run("once", config_flag(tmp_path, simulator, "museum"), f"--output={tmp_path / 'no' / 'such.prom'}")
@@ -177,7 +182,9 @@ def test_status_exit_code_follows_the_verdicts(
     if "museum" in projects:
         assert result.stdout.splitlines()[1].startswith("unprotected")
         assert "there is no backup to restore" in result.stdout
-        assert result.stdout.splitlines()[-1] == "6 unprotected, 7 at risk, 6 protected, 9 exempt"
+        numbers = Counter(state for state, *_ in VERDICTS.values())
+        summary = ", ".join(f"{numbers[state]} {state.replace('_', ' ')}" for state in WORST_FIRST if numbers[state])
+        assert result.stdout.splitlines()[-1] == summary
 
 
 def test_unreachable_region_is_reported_and_exits_with_3(simulator: Simulator, tmp_path: Path) -> None:
@@ -201,7 +208,8 @@ def test_output_to_a_device_does_not_replace_it(simulator: Simulator, tmp_path: 
 
 def test_status_prints_json(simulator: Simulator, tmp_path: Path) -> None:
     result = run("status", config_flag(tmp_path, simulator, "museum"), "--output=json")
-    assert json.loads(result.stdout)["totals"]["unprotected"] == 6
+    unprotected = sum(state is Protection.UNPROTECTED for state, _, _ in VERDICTS.values())
+    assert json.loads(result.stdout)["totals"]["unprotected"] == unprotected
 
 
 def test_demo_needs_no_configuration_and_polls_every_project(tmp_path: Path) -> None:
@@ -217,6 +225,7 @@ def test_demo_needs_no_configuration_and_polls_every_project(tmp_path: Path) -> 
     assert up == {"museum": 1, "shop-prod": 1, "warehouse-prod": 1, "sealed": 0}
     assert f"Metrics              {running.url}metrics" in banner
     assert "backups have failed for three days" in banner
+    assert "museum          external               an external server, the source of a replica" in banner.splitlines()
 
 
 def test_fast_demo_shows_new_failed_and_recovered_runs(tmp_path: Path) -> None:

@@ -181,9 +181,11 @@ def test_table_columns_exist(environment: Environment) -> None:
             for target in targets:
                 results = [query(environment.url, interpolate(target["expr"], selection)) for selection in SELECTIONS]
                 columns |= {label for samples in results for sample in samples for label in sample["metric"]}
-            if "finding" in columns:
-                columns.add("finding (uniqueValues)")  # the name that groupBy gives it
-            *_, filter_fields, organize = panel["transformations"]
+            *joins, _merge, filter_fields, organize = panel["transformations"]
+            joined = {
+                name for join in joins for name, field in join["options"]["fields"].items() if field["aggregations"]
+            }
+            columns |= {f"{label} (uniqueValues)" for label in joined & columns}  # the names that groupBy gives them
             headings = organize["options"]["renameByName"]
             assert set(filter_fields["options"]["include"]["names"]) == headings.keys() <= columns, panel["title"]
             overridden = {o["matcher"]["options"] for o in panel["fieldConfig"]["overrides"]} - {"/.*/"}

@@ -6,6 +6,7 @@ import pytest
 
 from exporter.facts.model import BackupType
 from exporter.simulator.scenarios import SCENARIOS
+from exporter.simulator.timeline import scheduled_start
 from exporter.simulator.worlds import Project, World
 from exporter.verdict.assess import Verdict
 from exporter.verdict.rules import Exemption, Finding, Protection
@@ -33,9 +34,19 @@ VERDICTS: dict[str, tuple[Protection, tuple[Finding, ...], Exemption | None]] = 
     "abandoned": (UNPROTECTED, (F.STALE_CRITICAL, F.STALE, F.OVERDUE), None),
     "never": (UNPROTECTED, (F.NEVER_SUCCEEDED, F.OVERDUE), None),
     "brand-new": (EXEMPT, (), Exemption.NEW),
+    "created-in-window": (EXEMPT, (), Exemption.NEW),
     "disabled": (UNPROTECTED, (F.BACKUPS_DISABLED, F.STALE_CRITICAL, F.STALE), None),
     "on-demand-only": (UNPROTECTED, (F.BACKUPS_DISABLED,), None),
     "deleted": (UNPROTECTED, (F.STALE_CRITICAL, F.STALE), None),
+    "vanished": (AT_RISK, (F.STALE, F.OVERDUE), None),
+    "unscheduled": (AT_RISK, (F.OVERDUE,), None),
+    "pitr-enabled": (PROTECTED, (), None),
+    "key-revoked": (UNPROTECTED, (F.DATA_UNREADABLE,), None),
+    "disk-full": (PROTECTED, (), None),
+    "deletion-unguarded": (PROTECTED, (), None),
+    "backups-retained": (PROTECTED, (), None),
+    "final-backup": (PROTECTED, (), None),
+    "deleting": (PROTECTED, (), None),
     "stopped": (EXEMPT, (), Exemption.STOPPED),
     "suspended": (EXEMPT, (), Exemption.SUSPENDED),
     "creating": (EXEMPT, (), Exemption.CREATING),
@@ -85,8 +96,9 @@ def test_retries_within_a_window_are_one_run_that_finally_succeeds() -> None:
         newest = only_verdict(museum).history.of(BackupType.AUTOMATED).newest
         assert newest
         observed.append((newest.id, newest.status.value))
-    first = str(round(NOW.replace(hour=4).timestamp() * 1000))
-    second = str(round(NOW.replace(day=24, hour=4).timestamp() * 1000))
+    first, second = (
+        str(round(scheduled_start("retried", NOW.replace(day=day, hour=4)).timestamp() * 1000)) for day in (23, 24)
+    )
     assert observed == [
         (first, "SUCCESSFUL"),
         (second, "RUNNING"),
