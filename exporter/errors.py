@@ -1,10 +1,11 @@
 """Errors that are shown to the user as a message, without a traceback, and the exit codes of the program.
 
 UserError
-├── ConfigError        config/load.py              exit code 2
-├── CredentialsError   googleapis/credentials.py   exit code 1; 3 from `status` and `once`
-├── ListenError        web/server.py               exit code 1
-└── StateInUseError    state/sqlite.py             exit code 1
+├── ConfigError         config/document.py          exit code 2
+│   └── WebConfigError  web/config/load.py          exit code 2
+├── CredentialsError    googleapis/credentials.py   exit code 1; 3 from `status` and `once`
+├── ListenError         web/listeners.py            exit code 1
+└── StateInUseError     state/sqlite.py             exit code 1
 """
 
 from enum import IntEnum

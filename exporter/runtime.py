@@ -59,13 +59,20 @@ class Exporter:
     """Polls in the background and serves, at any time and without waiting for the API, what is known."""
 
     def __init__(
-        self, read_config: Callable[[], Config], clock: Clock, shard: Shard = ALL, *, process_metrics: bool = True
+        self,
+        read_config: Callable[[], Config],
+        clock: Clock,
+        shard: Shard = ALL,
+        *,
+        web_config_successful: Callable[[], bool] = lambda: True,
+        process_metrics: bool = True,
     ) -> None:
         """Read configuration, credentials and saved state; does not poll yet.
 
+        `web_config_successful` tells whether the last load of the web configuration file succeeded.
         Raises ConfigError, CredentialsError or StateInUseError.
         """
-        self._read_config = read_config
+        self._read_config, self._web_config_successful = read_config, web_config_successful
         config = read_config()
         self._shared = _Shared(
             clock,
@@ -102,8 +109,13 @@ class Exporter:
         self._shared.ledger.close()
 
     def poll_once(self, progress: Callable[[int, int], None]) -> Evaluation:
-        """Poll every target once and evaluate the result; see Poller.poll_once for `progress`."""
+        """Poll every target once, stop, and evaluate the result; see Poller.poll_all for `progress`."""
         self._running.poller.poll_once(progress)
+        return self.evaluate()
+
+    def poll_all(self, progress: Callable[[int, int], None]) -> Evaluation:
+        """Poll every target once and evaluate the result; may be repeated until `stop`, instead of `start`."""
+        self._running.poller.poll_all(progress)
         return self.evaluate()
 
     def reload(self) -> None:
@@ -155,8 +167,10 @@ class Exporter:
         """Everything known, judged as of now; faster with an earlier evaluation."""
         running = self._running
         info = running.info
-        if info.state_persistent != self._shared.ledger.persistent:
-            info = replace(info, state_persistent=self._shared.ledger.persistent)
+        persistent = self._shared.ledger.persistent
+        successful = info.reload_successful and self._web_config_successful()
+        if (info.state_persistent, info.reload_successful) != (persistent, successful):
+            info = replace(info, state_persistent=persistent, reload_successful=successful)
         poller = running.poller
         return evaluate(poller.snapshot, running.config, info, self._shared.clock(), before, poller.verdicts)
 
@@ -171,6 +185,10 @@ class Exporter:
         if self._rendered_snapshot is not self.snapshot:
             return None
         return self._exposition.quick_body(content_type, gzip=gzip)
+
+    def refresh_exposition(self) -> None:
+        """Render the exposition again, in the background."""
+        self._shared.changed.set()
 
     def _render(self) -> None:
         snapshot = self.snapshot

@@ -15,7 +15,17 @@ from exporter.errors import ExitCode
 from exporter.facts.model import Clock
 from exporter.googleapis import CredentialsError
 from exporter.runtime import Exporter, system_clock
-from exporter.web import WebServer, application
+from exporter.web import (
+    Authentication,
+    Limits,
+    Service,
+    WebConfigFile,
+    WebServer,
+    application,
+    health_application,
+    listen,
+    passed_sockets,
+)
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +48,15 @@ def run_server(
 ) -> ExitCode:
     """Serve until SIGTERM or SIGINT. `print_banner` is called with the URLs before the first request."""
     tune_interpreter()
-    exporter = Exporter(read_config, clock, options.shard)
-    server = WebServer(
-        application(exporter, lifecycle=options.lifecycle), options.listen_address or [options.default_address]
-    )
+    web_config = WebConfigFile(options.web_config_file)
+    exporter = Exporter(read_config, clock, options.shard, web_config_successful=lambda: web_config.successful)
+    service, *probes = _services(options, exporter, web_config)
+    server = WebServer(service, *probes, limits=Limits(connections=options.max_connections))
     with signal_queue() as signals:
-        print_banner(server.urls)
+        print_banner(service.urls)
         server.start()
         exporter.start()
+        web_config.start(exporter.refresh_exposition)
         log.info("serving", extra={"addresses": " ".join(server.urls)})
         while signals.get() is signal.SIGHUP and reloadable:
             try:
@@ -53,9 +64,24 @@ def run_server(
             except (ConfigError, CredentialsError) as error:
                 log.error("configuration not reloaded, the current one stays in force: %s", error)
         log.info("stopping")
+        web_config.stop()
         exporter.stop()
         server.stop()
     return ExitCode.OK
+
+
+def _services(options: argparse.Namespace, exporter: Exporter, web_config: WebConfigFile) -> list[Service]:
+    """The exporter's pages, and the probes on an address of their own, if given. Raises ListenError."""
+    prefix = options.external_path
+    app = Authentication(application(exporter, lifecycle=options.lifecycle, prefix=prefix), web_config)
+    if options.systemd_socket:
+        listeners = passed_sockets()
+    else:
+        listeners = [listen(address) for address in options.listen_address or [options.default_address]]
+    services = [Service(app, listeners, web_config.tls_context, f"{prefix}/")]
+    if options.health_address:
+        services.append(Service(health_application(exporter), [listen(options.health_address, "--web.health-address")]))
+    return services
 
 
 def with_state_path(config: Config, path: Path | None) -> Config:

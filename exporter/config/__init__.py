@@ -1,7 +1,8 @@
 """Configuration: its schema, the duration format, and loading it from a file."""
 
+from exporter.config.document import ConfigError, Document, KeyPath, Problem
 from exporter.config.duration import format_duration, parse_duration
-from exporter.config.load import ConfigError, Problem, load, loads
+from exporter.config.load import load, loads
 from exporter.config.schema import (
     CloudSql,
     Config,
@@ -19,8 +20,10 @@ __all__ = [
     "Config",
     "ConfigError",
     "Credentials",
+    "Document",
     "Expected",
     "InstanceSelector",
+    "KeyPath",
     "Policy",
     "Problem",
     "ProjectTarget",

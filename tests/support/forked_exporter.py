@@ -15,7 +15,7 @@ from pathlib import Path
 
 from exporter.config import Config
 from exporter.runtime import Exporter
-from exporter.web import WebServer, application
+from exporter.web import Service, WebServer, application, listen
 
 
 class SharedClock:
@@ -75,7 +75,7 @@ class ExporterForker:
 def _run_exporter(clock: Path, config: str, address: str) -> None:
     settings = Config.model_validate_json(config)
     exporter = Exporter(lambda: settings, SharedClock(clock))
-    server = WebServer(application(exporter), [address])
+    server = WebServer(Service(application(exporter), [listen(address)]))
     server.start()
     exporter.start()
     time.sleep(600)

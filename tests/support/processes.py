@@ -139,6 +139,38 @@ def prometheus(target: str, folder: Path, scrape_every: str = "1s", **more: obje
         process.wait(10)
 
 
+@contextlib.contextmanager
+def reverse_proxy(location: str, target: str, folder: Path) -> Iterator[str]:
+    """Run nginx, which passes requests for a path on to a URL; its own URL."""
+    folder.mkdir()
+    port = free_port()
+    (folder / "nginx.conf").write_text(
+        f"""daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1; user root;
+        events {{}}
+        http {{ access_log off;
+          client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+          uwsgi_temp_path {folder}; scgi_temp_path {folder};
+          server {{ listen 127.0.0.1:{port}; location {location} {{ proxy_pass {target}; }} }} }}"""
+    )
+    command = ["nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+    process = subprocess.Popen(command)
+    try:
+        assert eventually(lambda: listens(port)), (folder / "error.log").read_text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def listens(port: int) -> bool:
+    """Whether a process listens on a loopback port."""
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
 def query(prometheus_url: str, expression: str) -> list[dict[str, Any]]:
     """The result of an instant query."""
     quoted = urllib.parse.quote(expression)

@@ -1,11 +1,14 @@
 """The HTTP endpoints of a running exporter, over real sockets."""
 
 import gzip
+import http.client
 import json
+import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 
@@ -15,9 +18,10 @@ from exporter.runtime import Exporter
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
-from exporter.web import WebServer, application, split_address
+from exporter.web import Service, WebServer, application, health_application, listen, path_prefix, split_address
 from tests.support.builders import config, eventually, world
 from tests.support.processes import fetch
+from tests.support.web import serving as serving_app
 
 PROJECTS = ("museum", "shop-prod")
 
@@ -36,7 +40,7 @@ def serving(
 ) -> Iterator[Served]:
     """An exporter that polls the simulator, with its web server; both are stopped at the end of the block."""
     exporter = Exporter(settings if callable(settings) else lambda: settings, simulator.world.clock)
-    server = WebServer(application(exporter, lifecycle=lifecycle), ["127.0.0.1:0"])
+    server = WebServer(Service(application(exporter, lifecycle=lifecycle), [listen("127.0.0.1:0")]))
     server.start()
     exporter.start()
     try:
@@ -74,6 +78,131 @@ def test_get_and_head_are_allowed_and_other_methods_return_405(url: str, path: s
     assert fetch(url + path, "HEAD").text == ""
     for method in ("POST", "PUT", "DELETE", "PATCH"):
         assert fetch(url + path, method).status == 405, method
+
+
+@pytest.fixture(scope="module")
+def reloadable() -> Iterator[str]:
+    """The URL of an exporter with `--web.enable-lifecycle`."""
+    with Simulator(world(WORLDS["demo"]())) as simulator:
+        settings = config(simulator.url, ("museum",))
+        with serving(simulator, settings, lifecycle=True) as served:
+            assert eventually(served.exporter.ready)
+            yield served.url
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [(path, {"GET", "HEAD"}) for path in ("", "metrics", "api/v1/status", "-/healthy", "-/ready")]
+    + [("-/reload", {"POST", "PUT"})],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
+def test_a_method_that_is_not_allowed_returns_405_with_those_that_are(
+    reloadable: str, path: str, allowed: set[str], method: str
+) -> None:
+    response = fetch(reloadable + path, method)
+    if method in allowed:
+        assert response.status == 200
+    else:
+        assert (response.status, set(response.headers["allow"].split(", "))) == (405, allowed)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["metrics/", "-/healthy/", "api/v1/status/", "api", "-/reload", "favicon.ico", "%2e%2e/etc/passwd", "/metrics"],
+)
+def test_other_paths_return_404_and_never_redirect_to_the_host_of_the_request(url: str, path: str) -> None:
+    response = fetch(url + path, Host="evil.example")
+    assert (response.status, response.headers.get("location"), response.text) == (404, None, "Not Found")
+
+
+PREFIX = "/backup/cloud sql"
+
+
+@pytest.fixture(scope="module")
+def prefixed() -> Iterator[str]:
+    """The URL, without a path, of an exporter with `--web.external-url`."""
+    with Simulator(world(WORLDS["demo"]())) as simulator:
+        exporter = Exporter(lambda: config(simulator.url), simulator.world.clock, process_metrics=False)
+        with serving_app(application(exporter, lifecycle=True, prefix=PREFIX)) as server:
+            yield server.urls[0]
+
+
+@pytest.mark.parametrize("path", ["", "metrics", "api/v1/status", "-/healthy"])
+def test_everything_is_served_under_the_path_of_the_external_url(prefixed: str, path: str) -> None:
+    assert fetch(f"{prefixed}backup/cloud%20sql/{path}").status == 200
+    if path:
+        assert fetch(f"{prefixed}{path}").status == 404
+        assert fetch(f"{prefixed}backup/cloud%20sql/{path}/", Host="evil.example").status == 404
+    assert fetch(f"{prefixed}backup/cloud%20sql/{path}", "PATCH").status == 405
+
+
+def test_links_of_the_page_work_under_the_path_of_the_external_url(prefixed: str) -> None:
+    page_url = f"{prefixed}backup/cloud%20sql/"
+    links = re.findall(r'href="([^"]+)"', fetch(page_url).text)
+    assert {"metrics", "api/v1/status"} <= set(links)
+    assert [fetch(urljoin(page_url, link)).status for link in links] == [200] * len(links)
+
+
+@pytest.mark.parametrize("path", ["/", "/backup/cloud%20sql"])
+def test_redirects_to_the_page_contain_no_host(prefixed: str, path: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(prefixed).netloc, timeout=20)
+    connection.request("GET", path, headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"})
+    with connection.getresponse() as response:
+        assert (response.status, response.headers["location"]) == (302, "/backup/cloud%20sql/")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("external_url", "prefix"),
+    [
+        ("", ""),
+        ("http://proxy.example", ""),
+        ("https://proxy.example/", ""),
+        ("https://proxy.example:8443/a/b/", "/a/b"),
+        ("http://[::1]:9090//a", "/a"),
+        ("http://proxy.example/cloud%20sql", "/cloud sql"),
+        ("/a/b/", "/a/b"),
+    ],
+)
+def test_the_prefix_is_the_path_of_the_external_url(external_url: str, prefix: str) -> None:
+    assert path_prefix(external_url) == prefix
+
+
+@pytest.mark.parametrize(
+    "external_url",
+    [
+        "proxy.example",
+        "//proxy.example/a",
+        "ftp://proxy.example/",
+        "http://",
+        "http://proxy.example:x/",
+        "http://user:secret@proxy.example/",
+        "http://proxy.example/?a",
+        "http://proxy.example/#a",
+        "http://proxy.example/a\nb",
+    ],
+)
+def test_an_invalid_external_url_is_rejected_with_the_expected_format(external_url: str) -> None:
+    with pytest.raises(ValueError, match="is not a valid external URL; write http"):
+        path_prefix(external_url)
+
+
+@pytest.mark.parametrize("path", ["{a}", "a//b", "%0d%0aa", "a%5cb"])
+def test_a_path_that_cannot_be_served_is_rejected(path: str) -> None:
+    with pytest.raises(ValueError, match="the path contains characters that cannot be served"):
+        path_prefix(f"http://proxy.example/{path}")
+
+
+def test_the_health_address_serves_the_probes_alone(simulator: Simulator) -> None:
+    exporter = Exporter(lambda: config(simulator.url), simulator.world.clock, process_metrics=False)
+    with serving_app(health_application(exporter)) as server:
+        url = server.urls[0]
+        assert (fetch(f"{url}-/healthy").text, fetch(f"{url}-/ready").status) == ("healthy\n", 503)
+        exporter.poll_once(lambda _done, _total: None)
+        assert fetch(f"{url}-/ready").text == "ready\n"
+        assert fetch(f"{url}-/ready", "HEAD").status == 200
+        assert [fetch(url + path).status for path in ("", "metrics", "-/reload", "-/healthy/")] == [404] * 4
+        assert [fetch(f"{url}-/healthy", method).status for method in ("POST", "PUT", "DELETE")] == [405] * 3
 
 
 def test_reload_returns_404_unless_lifecycle_is_enabled(url: str) -> None:
@@ -174,7 +303,7 @@ def test_invalid_address_is_rejected_with_the_expected_format(address: str) -> N
 
 def test_every_listen_address_serves_the_endpoints(simulator: Simulator) -> None:
     exporter = Exporter(lambda: config(simulator.url), simulator.world.clock)
-    server = WebServer(application(exporter), ["127.0.0.1:0", "127.0.0.1:0"])
+    server = WebServer(Service(application(exporter), [listen("127.0.0.1:0"), listen("127.0.0.1:0")]))
     server.start()
     responses = [fetch(f"{url}-/healthy").text for url in server.urls]
     server.stop()

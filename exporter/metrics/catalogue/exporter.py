@@ -98,7 +98,7 @@ EXPORTER: tuple[Metric[ExporterInfo], ...] = (
     ),
     gauge(
         "cloudsql_backup_exporter_config_last_reload_successful",
-        "1 if the last load of the configuration succeeded.",
+        "1 if the last loads of the configuration and of the web configuration file succeeded.",
         lambda exporter: exporter.reload_successful,
     ),
     gauge(
