@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from exporter.cli.terminal import write
@@ -24,7 +23,7 @@ class PrintCompletion(argparse.Action):
         import shtab  # noqa: PLC0415 (read only when it is needed)
 
         for action in _actions(parser):
-            if action.type is Path:
+            if action.metavar in ("FILE", "FOLDER"):
                 action.complete = shtab.DIRECTORY if action.metavar == "FOLDER" else shtab.FILE  # type: ignore[attr-defined] # shtab reads it
         write(shtab.complete(parser, str(values)) + "\n")
         parser.exit()

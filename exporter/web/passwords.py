@@ -4,8 +4,8 @@ A bcrypt hash takes tens of milliseconds to several seconds to verify, in thread
 repeats its password waits only once. Wrong passwords cannot delay or evict others:
 
 - Accepted and rejected passwords are cached apart.
-- Each pair of client address and user is verified in its own order, one password at a time. All unknown users of an
-  address count as one user, and use a thread of their own.
+- For each pair of client address and user, one password is verified at a time, the newest first. All unknown users of
+  an address count as one user, and use a thread of their own.
 """
 
 import asyncio
@@ -35,6 +35,43 @@ class _Threads:
             return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
 
 
+class NewestFirstLock:
+    """A lock that goes to the newest of those who wait for it.
+
+    A client that floods the exporter waits for its own requests, and then sends the next ones: among them another
+    client's request is soon the newest one, but not the oldest one before its timeout.
+    """
+
+    def __init__(self) -> None:
+        self._locked = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def acquire(self) -> None:
+        """Wait for the lock."""
+        if not self._locked:
+            self._locked = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # the lock was passed on at the same time
+                self.release()
+            raise
+        finally:
+            self._waiting = [other for other in self._waiting if other is not turn]
+
+    def release(self) -> None:
+        """Pass the lock on."""
+        while self._waiting:
+            turn = self._waiting.pop()
+            if not turn.cancelled():
+                turn.set_result(None)
+                return
+        self._locked = False
+
+
 class PasswordVerifier:
     """Verifies passwords, in an event loop."""
 
@@ -42,7 +79,7 @@ class PasswordVerifier:
         self._secret = os.urandom(32)
         self._accepted: dict[bytes, bytes] = {}  # digest of the current hash and password, by user
         self._rejected: dict[bytes, None] = {}  # digests; oldest first
-        self._locks: WeakValueDictionary[tuple[str, bytes | None], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, bytes | None], NewestFirstLock] = WeakValueDictionary()
         self._running: set[asyncio.Task[bool]] = set()
         self._known_users, self._unknown_users = _Threads(_KNOWN_USER_THREADS), _Threads(1)
 
@@ -56,7 +93,7 @@ class PasswordVerifier:
         result = self._cached(user, digest)
         if result is not None:
             return result
-        lock = self._locks.setdefault((client, user if user in users else None), asyncio.Lock())
+        lock = self._locks.setdefault((client, user if user in users else None), NewestFirstLock())
         await lock.acquire()
         verification = asyncio.create_task(self._verify(users, user, password, digest, lock))
         self._running.add(verification)
@@ -64,7 +101,7 @@ class PasswordVerifier:
         return await asyncio.shield(verification)  # if the client leaves, the result is ready when it comes back
 
     async def _verify(
-        self, users: Mapping[bytes, bytes], user: bytes, password: bytes, digest: bytes, lock: asyncio.Lock
+        self, users: Mapping[bytes, bytes], user: bytes, password: bytes, digest: bytes, lock: NewestFirstLock
     ) -> bool:
         """Verify a password unless its result is cached by now, cache the result, and release the lock."""
         try:

@@ -8,7 +8,7 @@ import bcrypt
 import pytest
 
 from exporter.web import passwords
-from exporter.web.passwords import PasswordVerifier
+from exporter.web.passwords import NewestFirstLock, PasswordVerifier
 
 COST = 4
 
@@ -237,6 +237,53 @@ def test_wrong_passwords_of_others_do_not_delay_a_first_verification(calls: Bcry
         assert not any(task.done() for task in flooding)
         calls.released.set()
         assert await asyncio.gather(*flooding) == [False] * 300
+
+    run(test)
+
+
+def test_a_request_does_not_wait_for_those_of_the_same_client_and_user_that_came_before(calls: Bcrypt) -> None:
+    async def test(verifier: PasswordVerifier) -> None:
+        wrong = [asyncio.create_task(verifier.verify(USERS, b"alice", b"held%d" % n, "a")) for n in range(100)]
+        await until_verifying(calls, 1)
+        right = asyncio.create_task(verifier.verify(USERS, b"alice", b"alice123", "a"))
+        await settle()
+        calls.released.set()
+        assert await right
+        assert await asyncio.gather(*wrong) == [False] * 100
+        assert [password for password, _ in calls.verified[:2]] == [b"held0", b"alice123"]
+
+    run(test)
+
+
+def test_a_lock_goes_to_the_newest_that_still_waits() -> None:
+    async def test(_verifier: PasswordVerifier) -> None:
+        lock, order = NewestFirstLock(), []
+
+        async def use(number: int) -> None:
+            await lock.acquire()
+            order.append(number)
+            await asyncio.sleep(0)
+            lock.release()
+
+        for cancelled in ((), (3,), (1, 2, 3), (0,)):
+            order.clear()
+            await lock.acquire()
+            tasks = [asyncio.create_task(use(number)) for number in range(4)]
+            await settle()
+            for number in cancelled:
+                tasks[number].cancel()
+            lock.release()  # before the cancelled ones notice
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert order == [number for number in (3, 2, 1, 0) if number not in cancelled]
+        await lock.acquire()
+        tasks = [asyncio.create_task(use(number)) for number in (7, 8)]
+        await settle()
+        order.clear()
+        lock.release()
+        tasks[1].cancel()  # it has just been given the lock
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert order == [7]
+        await lock.acquire()  # free again
 
     run(test)
 
