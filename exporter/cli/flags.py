@@ -390,7 +390,7 @@ def _external_path(text: str) -> str:
 
 def _site_url(text: str) -> str:
     try:
-        return site_url(text)
+        return site_url(text) if text else ""
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
