@@ -13,7 +13,7 @@ from starlette.responses import HTMLResponse
 from exporter.config import format_duration
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.rules import Protection
-from exporter.web.pages.days import DayCell
+from exporter.web.pages.days import DayCell, description
 from exporter.web.pages.words import ICONS, bytes_text, state_word
 from exporter.web.static_files import static_path
 
@@ -43,7 +43,13 @@ class Renderer:
         )
         self.environment.globals.update(static_path=static_path, ICONS=ICONS)
         self.environment.filters.update(
-            duration=format_duration, bytes=bytes_text, word=state_word, utc=utc_text, minute=minute_text, iso=iso_text
+            duration=format_duration,
+            bytes=bytes_text,
+            word=state_word,
+            utc=utc_text,
+            in_words=description,
+            minute=minute_text,
+            iso=iso_text,
         )
 
     @cached_property

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
+from itertools import groupby
 
 from exporter.facts.daily import InstanceDay, ProjectDay, start_of
 from exporter.facts.model import RunStatus
@@ -89,6 +90,12 @@ class DayCell:
         """The day in words."""
         state = f", {state_word(self.state)}" if self.state else ""
         return f"{self.day:%b %d}: {MEANINGS[self.kind]}{state}"
+
+
+def description(cells: Sequence[DayCell]) -> str:
+    """Consecutive days in words, those of which the same is to be said together."""
+    groups = [list(group) for _, group in groupby(cells, key=lambda cell: (cell.kind, cell.state))]
+    return "; ".join(f"{group[0].day:%b %d} to {group[-1].text}" if group[1:] else group[0].text for group in groups)
 
 
 def day_cells(recorded: RecordedDays, runs: PackedRuns, first: date, last: date, today: date) -> list[DayCell]:

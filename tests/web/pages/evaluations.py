@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from exporter.config import Config
 from exporter.facts.counters import Counters
@@ -17,9 +18,9 @@ from tests.support.builders import EXPORTER_INFO, INSTANCE, NOW, config
 PROJECT = "shop-prod"
 
 
-def record(name: str, runs: Sequence[BackupRun], project: str = PROJECT, **fields: object) -> Record:
+def record(name: str, runs: Sequence[BackupRun], project: str = PROJECT, **fields: Any) -> Record:
     """The record of an instance, with some fields of it."""
-    instance: Instance = replace(INSTANCE, id=InstanceId(project, name), **fields)  # type: ignore[arg-type]
+    instance: Instance = replace(INSTANCE, id=InstanceId(project, name), **fields)
     return Record(instance, history(runs), Counters(NOW))
 
 

@@ -8,7 +8,7 @@ import pytest
 from exporter.facts.daily import InstanceDay, ProjectDay, start_of
 from exporter.facts.model import BackupRun, BackupType, RunStatus
 from exporter.facts.packed_runs import PackedRuns
-from exporter.web.pages.days import LETTERS, MEANINGS, DayCell, DayKind, day_cells
+from exporter.web.pages.days import LETTERS, MEANINGS, DayCell, DayKind, day_cells, description
 from tests.support.builders import DAY, HOUR, NOW, run
 
 TODAY = NOW.date()
@@ -100,6 +100,12 @@ def test_a_cell_has_the_numbers_of_the_record() -> None:
     found = cell(YESTERDAY, recorded, until=13 * HOUR)
     assert found == DayCell(YESTERDAY, DayKind.FAILED, "at_risk", 0.5, 19 * HOUR, within_policy=False)
     assert (found.text, found.letter) == ("Nov 22: failed, at risk", "✖")
+
+
+def test_days_in_words_are_grouped() -> None:
+    runs = [run(ago=DAY), run(ago=2 * DAY), run(RunStatus.FAILED, ago=3 * DAY)]
+    cells = day_cells([], PackedRuns.of(runs), TODAY - 3 * DAY, TODAY, TODAY)
+    assert description(cells) == "Nov 20: failed; Nov 21 to Nov 22: successful; Nov 23: not observed"
 
 
 def test_cells_are_consecutive_days_oldest_first() -> None:

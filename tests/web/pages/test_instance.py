@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from exporter.config import Policy
 from exporter.facts.counters import Counters, Durations
@@ -17,7 +18,7 @@ from tests.web.pages.evaluations import PROJECT, evaluation, only, record, statu
 TODAY = NOW.date()
 
 
-def page(runs: Sequence[BackupRun], recorded: RecordedDays = (), **fields: object) -> InstancePage:
+def page(runs: Sequence[BackupRun], recorded: RecordedDays = (), **fields: Any) -> InstancePage:
     """The page of an instance with these runs."""
     found = record("orders", runs, **fields)
     evaluated = evaluation(status(found))

@@ -16,7 +16,7 @@ from exporter.web.pages.links import (
     runbook,
     site_url,
 )
-from tests.support.builders import INSTANCE, SETTINGS, run, verdict_on
+from tests.support.builders import DAY, INSTANCE, SETTINGS, run, verdict_on
 
 HOSTILE = InstanceId("p'; rm -rf /", '"> $(reboot) `id` \\ & %2f\u202e')
 SITES = Sites("https://grafana.example/g", "https://am.example")
@@ -48,7 +48,7 @@ def test_the_runbook_of_an_alert_is_a_page_of_the_documentation() -> None:
 
 def test_commands_name_the_instance_and_the_newest_backup() -> None:
     newest = run()
-    assert [command.command for command in commands(verdict_on(newest, run(ago=newest.duration * 300)))] == [  # type: ignore[operator]
+    assert [command.command for command in commands(verdict_on(newest, run(ago=2 * DAY)))] == [
         "gcloud sql instances describe orders --project=shop-prod",
         "gcloud sql backups list --instance=orders --project=shop-prod",
         "gcloud sql operations list --instance=orders --project=shop-prod",
