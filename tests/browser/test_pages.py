@@ -13,7 +13,10 @@ from tests.browser.conftest import OpenPage
 from tests.support.builders import NOW
 from tests.support.hostile import HOSTILE_NAMES
 
-PATHS = ("", "?state=at_risk&q=disk", "?q=no-such-instance", "instances/museum/failing", "instances/museum/replica")
+PATHS = (
+    *("", "?state=at_risk&q=disk", "?q=no-such-instance", "instances/museum/failing", "instances/museum/replica"),
+    *("windows", "windows?project=museum", "exporter"),
+)
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
