@@ -211,3 +211,15 @@ def test_no_secret_of_a_key_file_is_shown(tmp_path: Path) -> None:
     assert str(key) in shown
     assert "abc123" not in shown
     assert "hunter2" not in shown
+
+
+def test_a_lower_rate_after_quota_errors_is_shown_beside_the_configured_one(simulator: Simulator) -> None:
+    settings = config(simulator.url, ("shop-prod",))
+    exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
+    simulator.faults.add(Fault("quota", project="shop-prod", times=1))
+    exporter.poll_once(lambda _done, _total: None)
+    with serving(application(exporter)) as server:
+        text = text_of(fetch(f"{server.urls[0]}exporter").text)
+    assert re.search(
+        r"60000 requests per minute; at present \d+, since the API answered that its quota is exceeded", text
+    )
