@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import polls, programs, report, scrapes
+from benchmarks import connections, polls, programs, report, scrapes
 from benchmarks.report import Section, seconds
 
 SLOW_PEERS = {"prometheus_client", "node_exporter", "pushgateway"}  # scrapes take seconds: fewer rounds
@@ -22,6 +22,7 @@ MIN_SPEEDUP = {
     "gzip": {"prometheus_client": 135, "node_exporter": 145, "pushgateway": 47},
 }
 SMALL_TARGET_SIZE = 100  # instances; the size with targets for keep-alive scrapes
+MIN_GROWTH_SIZE = 1000  # instances; below, costs that do not depend on the size prevail
 MIN_TARGET_SIZE = 10_000  # instances; the other targets apply from this size on
 MAX_SCRIPT_SIZE = 10_000  # instances; one request for each takes long
 MAX_PROMETHEUS_SIZE = 10_000  # instances; storing more series takes long
@@ -90,18 +91,32 @@ def main() -> int:
     for instances in map(int, options.sizes.split(",")):
         projects = max(1, instances // 100)
         _log(f"[bold]{instances:,} instances[/], projects: {projects}")
+        earlier = len(sections)
         with tempfile.TemporaryDirectory(prefix="bench-") as folder, programs.simulator(instances, projects) as api:
             fleet = Fleet(instances, projects, Path(folder), api.url, options)
             full, quiet = _measure_polls(fleet, sections)
             scrape, memory = _measure_serving(fleet, sections, (quiet, full))
             by_size[instances] = Measurements(scrape, memory, full)
-    if len(by_size) > 1:
-        sections.append(_growth(by_size))
-    report.show(sections)
+        report.show(sections[earlier:])
+    comparable = {size: values for size, values in by_size.items() if size >= MIN_GROWTH_SIZE}
+    if len(comparable) > 1:
+        sections.append(_growth(comparable))
+        report.show(sections[-1:])
+    sections += _measure_connections()
+    report.show(sections[-2:])
     if not options.no_results:
         report.write(sections, f"python -m benchmarks --sizes={options.sizes}")
         _log(f"written: benchmarks/{report.RESULTS.name}")
     return 0
+
+
+def _measure_connections() -> list[Section]:
+    """Measure TLS and passwords, and scrapes during an attack."""
+    _log("[bold]connections[/]")
+    _log("  scraping with TLS and a password")
+    security = connections.tls_and_passwords(SMALL_TARGET_SIZE)
+    _log("  scraping for a minute during an attack")
+    return [security, connections.under_attack(1000)]
 
 
 def _measure_polls(fleet: Fleet, sections: list[Section]) -> tuple[float, float]:
@@ -114,11 +129,12 @@ def _measure_polls(fleet: Fleet, sections: list[Section]) -> tuple[float, float]
     _log("  full listing and quiet poll")
     costs = polls.measure("exporter", fleet.config("polls"))
     full, quiet = costs["full"], costs["quiet"]
-    section.add_value("full listing", f"{full.requests} requests, {full.cpu_seconds:.2f} s CPU, {full.seconds:.1f} s")
-    section.add_value(
-        "quiet poll (nothing changed)",
-        f"{quiet.requests} requests, {quiet.cpu_seconds:.2f} s CPU, {quiet.seconds:.1f} s",
-    )
+    for name, cost in (
+        ("full listing", full),
+        ("first quiet poll after a full listing", costs["first quiet"]),
+        ("quiet poll (nothing changed)", quiet),
+    ):
+        section.add_value(name, f"{cost.requests} requests, {cost.cpu_seconds:.2f} s CPU, {cost.seconds:.1f} s")
     for kind, facts in SCRIPTS if fleet.instances <= MAX_SCRIPT_SIZE else ():
         _log(f"  one request per instance, {facts}")
         script = polls.measure(kind, fleet.config(kind))["poll"]
@@ -279,15 +295,14 @@ def _slowest_during_listing(fleet: Fleet, url: str, *, compressed: bool) -> floa
 
 def _growth(by_size: dict[int, Measurements]) -> Section:
     section = Section("Growth with the number of instances (exponent 1: proportional)")
-    sizes = [size for size in sorted(by_size) if size >= 1000] or sorted(by_size)
+    sizes = sorted(by_size)
+    span = " to ".join(f"{size:,}" for size in (sizes[0], sizes[-1]))
     for name, values in (
         ("scrape, gzip", [by_size[size].scrape for size in sizes]),
         ("memory", [float(by_size[size].memory) for size in sizes]),
         ("CPU of a full listing", [by_size[size].full_listing for size in sizes]),
     ):
-        if len(sizes) > 1:
-            span = " to ".join(f"{size:,}" for size in (sizes[0], sizes[-1]))
-            section.add_value(f"{name}, {span} instances", f"exponent {report.exponent(sizes, values):.2f}")
+        section.add_value(f"{name}, {span} instances", f"exponent {report.exponent(sizes, values):.2f}")
     return section
 
 

@@ -120,8 +120,13 @@ class Exporter:
         self._shared.ledger.close()
 
     def poll_once(self, progress: Callable[[int, int], None]) -> Evaluation:
-        """Poll every target once and evaluate the result; see Poller.poll_once for `progress`."""
+        """Poll every target once, stop, and evaluate the result; see Poller.poll_all for `progress`."""
         self._running.poller.poll_once(progress)
+        return self.evaluate()
+
+    def poll_all(self, progress: Callable[[int, int], None]) -> Evaluation:
+        """Poll every target once and evaluate the result; may be repeated until `stop`, instead of `start`."""
+        self._running.poller.poll_all(progress)
         return self.evaluate()
 
     def reload(self) -> None:

@@ -3,14 +3,18 @@
 import argparse
 import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, NoReturn
 
 from exporter import __version__
+from exporter.cli.check import ServiceState, check, report_unknown
 from exporter.cli.check_config import check_config
+from exporter.cli.completion import SHELLS, PrintCompletion
 from exporter.cli.demo import demo
+from exporter.cli.examples import NAME, examples
+from exporter.cli.formats import FORMATS
 from exporter.cli.once import once
 from exporter.cli.serve import serve
 from exporter.cli.simulate import simulate
@@ -19,18 +23,44 @@ from exporter.errors import ExitCode
 from exporter.googleapis import CredentialsError
 from exporter.polling import shard
 from exporter.simulator import KINDS, Fault, parse_world
+from exporter.verdict.rules import WORST_FIRST, Protection
 from exporter.web import path_prefix, site_url, split_address
 
-Command = Callable[[argparse.Namespace], ExitCode]
-
-# Flags are written in full: an abbreviation that works today may be ambiguous tomorrow.
-_Parser = cast(type[argparse.ArgumentParser], partial(argparse.ArgumentParser, allow_abbrev=False))
+Command = Callable[[argparse.Namespace], int]
 
 EPILOG = "Documentation: README.md and docs/ of the project. Exit codes: docs/commands.md."
 
 
+class _FlagError(Exception):
+    """An invalid flag, and the parser that refused it."""
+
+    def __init__(self, parser: "_Parser", message: str) -> None:
+        super().__init__(message)
+        self.parser = parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser of flags in full: an abbreviation that works today may be ambiguous tomorrow."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise _FlagError(self, message)
+
+
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """The parsed flags, with the command as `run`. Ends the program for --help, --version and invalid flags."""
+    try:
+        return _parse_flags(arguments)
+    except _FlagError as error:
+        if arguments[:1] == ["check"]:  # a monitoring program shows stdout, and takes 2 for CRITICAL
+            sys.exit(report_unknown(str(error)))
+        error.parser.print_usage(sys.stderr)
+        error.parser.exit(ExitCode.BAD_CONFIGURATION, f"{error.parser.prog}: error: {error}\n")
+
+
+def _parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
     if "shard_total" in options:
@@ -44,22 +74,31 @@ def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="cloudsql-backup-exporter",
+        prog=NAME,
         description="Prometheus exporter for the health of Google Cloud SQL backups.",
-        epilog=EPILOG,
+        epilog=f"{examples('')}\n\n{EPILOG}",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        metavar="SHELL",
+        help=f"print a script that completes commands and flags in a shell: {', '.join(SHELLS)}",
+    )
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
 
     def add_command(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
-        command = subparsers.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        description = summary[0].upper() + summary[1:] + "."
+        command = subparsers.add_parser(name, help=summary, description=description, epilog=examples(name))
         command.add_argument("--version", action="version", version=f"cloudsql-backup-exporter {__version__}")
         command.set_defaults(run=run, exit_codes={})
         return command
 
     _add_serve(add_command)
-    _add_config_flags(add_command("check-config", check_config, "check the configuration offline; print each problem"))
+    _add_check_config(add_command)
     _add_status(add_command)
+    _add_check(add_command)
     _add_once(add_command)
     _add_demo(add_command)
     _add_simulate(add_command)
@@ -78,14 +117,47 @@ def _add_serve(add_command: AddCommand) -> None:
     _add_log_flags(parser, "info")
 
 
+def _add_check_config(add_command: AddCommand) -> None:
+    parser = add_command("check-config", check_config, "check the configuration offline; print each problem")
+    _add_config_flags(parser)
+    _add_web_config_flag(parser)
+
+
 def _add_status(add_command: AddCommand) -> None:
     parser = add_command("status", status, "poll once and print the verdicts, worst first")
     _add_config_flags(parser)
     parser.add_argument(
-        "--output", choices=("table", "json"), default="table", help="output format (default: %(default)s)"
+        "--output", choices=tuple(FORMATS), default="table", help="output format (default: %(default)s)"
+    )
+    _add_project_flag(parser)
+    parser.add_argument(
+        "--only",
+        dest="states",
+        type=_states,
+        action="extend",
+        metavar="STATES",
+        help=f"states to print, separated by commas: {', '.join(WORST_FIRST)} (default: all)",
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="poll and print at every poll.interval, until Ctrl-C (default: off)"
     )
     _add_log_flags(parser, "off")
     parser.set_defaults(exit_codes={CredentialsError: ExitCode.UNREADABLE})
+
+
+def _add_check(add_command: AddCommand) -> None:
+    parser = add_command("check", check, "poll once and print one line for Icinga, Nagios and the like")
+    _add_config_flags(parser)
+    _add_project_flag(parser)
+    parser.add_argument(
+        "--instance",
+        type=_instance,
+        default=(None, None),
+        metavar="[PROJECT/]INSTANCE",
+        help="instance to check (default: all of the projects)",
+    )
+    _add_log_flags(parser, "off")
+    parser.set_defaults(exit_codes={OSError: ServiceState.UNKNOWN})
 
 
 def _add_once(add_command: AddCommand) -> None:
@@ -100,7 +172,7 @@ def _add_once(add_command: AddCommand) -> None:
 def _add_demo(add_command: AddCommand) -> None:
     parser = add_command("demo", demo, "run the exporter against a simulated Cloud SQL, without a cloud")
     _add_simulation_flags(parser)
-    _add_state_flags(parser)
+    _add_state_flags(parser, default="none, in memory only")
     _add_web_flags(parser, "127.0.0.1:10853")
     _add_shard_flags(parser)
     _add_log_flags(parser, "info")
@@ -131,13 +203,24 @@ def _add_config_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_state_flags(parser: argparse.ArgumentParser) -> None:
+def _add_project_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--project",
+        dest="projects",
+        action="append",
+        default=[],
+        metavar="PROJECT",
+        help="project to poll, one of the targets; may be repeated (default: all)",
+    )
+
+
+def _add_state_flags(parser: argparse.ArgumentParser, default: str = "state.path of the configuration") -> None:
     parser.add_argument(
         "--state.path",
         dest="state_path",
         type=Path,
         metavar="FOLDER",
-        help="folder for facts and counters (default: state.path of the configuration)",
+        help=f"folder for facts and counters (default: {default})",
     )
 
 
@@ -150,13 +233,7 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         metavar="HOST:PORT",
         help=f"address to serve on; may be repeated (default: {address})",
     )
-    parser.add_argument(
-        "--web.config.file",
-        dest="web_config_file",
-        type=Path,
-        metavar="FILE",
-        help="file with TLS settings, users and more, in the format of Prometheus (default: none)",
-    )
+    _add_web_config_flag(parser)
     parser.add_argument(
         "--web.enable-lifecycle",
         dest="lifecycle",
@@ -211,6 +288,16 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
     parser.set_defaults(default_address=address)
 
 
+def _add_web_config_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--web.config.file",
+        dest="web_config_file",
+        type=_optional_file,
+        metavar="FILE",
+        help="file with TLS settings, users and more, in the format of Prometheus (default: none)",
+    )
+
+
 def _add_shard_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard.index",
@@ -242,14 +329,16 @@ def _add_log_flags(parser: argparse.ArgumentParser, level: str) -> None:
         dest="log_level",
         choices=("debug", "info", "warn", "error", "off"),
         default=level,
-        help="lowest level to log, to stderr (default: %(default)s)",
+        metavar="LEVEL",
+        help="lowest level to log, to stderr: debug, info, warn, error or off (default: %(default)s)",
     )
     parser.add_argument(
         "--log.format",
         dest="log_format",
         choices=("logfmt", "json"),
         default="logfmt",
-        help="log format (default: %(default)s)",
+        metavar="FORMAT",
+        help="log format: logfmt or json (default: %(default)s)",
     )
 
 
@@ -287,6 +376,11 @@ def _address(text: str) -> str:
     return text
 
 
+def _optional_file(text: str) -> Path | None:
+    """A file; empty text means none, as in Prometheus."""
+    return Path(text) if text else None
+
+
 def _external_path(text: str) -> str:
     try:
         return path_prefix(text)
@@ -296,9 +390,26 @@ def _external_path(text: str) -> str:
 
 def _site_url(text: str) -> str:
     try:
-        return site_url(text)
+        return site_url(text) if text else ""
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _instance(text: str) -> tuple[str | None, str]:
+    """`[PROJECT/]INSTANCE`."""
+    project, separator, name = text.rpartition("/")
+    if not name or (separator and not project):
+        raise argparse.ArgumentTypeError(f"{text!r} is not INSTANCE or PROJECT/INSTANCE")
+    return project or None, name
+
+
+def _states(text: str) -> list[Protection]:
+    """`STATE[,STATE...]`."""
+    words = [word.strip() for word in text.split(",")]
+    unknown = [word for word in words if word not in set(Protection)]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown state {unknown[0]!r}; the states are {', '.join(WORST_FIRST)}")
+    return [Protection(word) for word in words]
 
 
 def _non_negative(text: str) -> int:

@@ -10,13 +10,13 @@ from exporter.cli.flags import parse_flags
 from exporter.cli.terminal import print_error
 from exporter.errors import ExitCode, UserError
 
-_TOP_LEVEL_FLAGS = {"-h", "--help", "--version"}
+_TOP_LEVEL_FLAGS = ("-h", "--help", "--version", "--print-completion")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, by default `serve`. Returns the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in _TOP_LEVEL_FLAGS):
+    if not arguments or (arguments[0].startswith("-") and arguments[0].partition("=")[0] not in _TOP_LEVEL_FLAGS):
         arguments.insert(0, "serve")
     options = parse_flags(arguments)
     if "log_level" in options:
@@ -36,4 +36,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:
         print_error(f"cannot write the output: {error.strerror}")
-        return int(ExitCode.FAILURE)
+        return int(options.exit_codes.get(OSError, ExitCode.FAILURE))

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 from exporter.cli import files
+from exporter.cli.problems import report_problems
 from exporter.cli.serve import with_state_path
-from exporter.cli.terminal import print_error, progress_bar, report_problems
+from exporter.cli.terminal import print_error, progress_bar
 from exporter.config import load
 from exporter.errors import ExitCode
 from exporter.metrics.exposition import TEXT

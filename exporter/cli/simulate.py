@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exporter.cli.serve import signal_queue
-from exporter.cli.terminal import count, stderr
+from exporter.cli.terminal import count, stderr, table_text
 from exporter.errors import ExitCode
 from exporter.runtime import system_clock
 from exporter.simulator import Fault, SimulatedClock, Simulator, World, parse_world
@@ -62,7 +62,8 @@ def print_world(console: Console, world: World) -> None:
             table.add_row(project, "", f"cannot be read: {content.access_error}")
         for name, scenario in sorted(content.instances.items()):
             table.add_row(project, name, scenario.description)
-    console.print(table)
+    console.file.write(table_text(table, to_stderr=True))
+    console.file.flush()
 
 
 def describe_speed(speed: float) -> str:

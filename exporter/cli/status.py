@@ -1,48 +1,62 @@
 """The command `status`."""
 
 import argparse
-import json
 import sys
+import threading
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from exporter.cli.terminal import COLOURS, progress_bar, report_problems
-from exporter.config import State, load
+from exporter.cli.formats import FORMATS
+from exporter.cli.problems import report_problems
+from exporter.cli.selection import open_exporter
+from exporter.cli.terminal import clear_screen, print_advice, progress_bar, write
+from exporter.config import format_duration
 from exporter.errors import ExitCode
-from exporter.runtime import Exporter, system_clock
-from exporter.verdict import summary
+from exporter.polling.poller import run_every
+from exporter.runtime import Exporter
 from exporter.verdict.evaluate import Evaluation
-from exporter.verdict.rules import Protection
+from exporter.verdict.rules import WORST_FIRST, Protection
 
 
 def status(options: argparse.Namespace) -> ExitCode:
-    """Poll once, without saved state, and print the verdict on every instance."""
-    config = load(options.config_file).model_copy(update={"state": State(path=None)})
-    exporter = Exporter(lambda: config, system_clock)
+    """Poll once, or at every interval, without saved state, and print the verdicts."""
+    exporter = open_exporter(options.config_file, options.projects)
+    if options.watch:
+        return _watch(exporter, options)
     with progress_bar() as progress:
-        evaluation = exporter.poll_once(progress)
-    if options.output == "json":
-        sys.stdout.write(json.dumps(summary.as_json(evaluation), indent=2) + "\n")
-    else:
-        _print_table(evaluation)
-    well = all(verdict.state in (Protection.PROTECTED, Protection.EXEMPT) for verdict in evaluation.verdicts)
-    return report_problems(evaluation) or (ExitCode.OK if well else ExitCode.FAILURE)
+        evaluation = exporter.poll_all(progress)
+    return _report(evaluation, options)
 
 
-def _print_table(evaluation: Evaluation) -> None:
-    """Print one line per instance; a narrow terminal wraps lines, and nothing is cut off."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("VERDICT", "PROJECT", "INSTANCE", "RECOVERY POINT", "LAST RUN", "REASON"):
-        table.add_column(column, no_wrap=True)
-    for row in summary.rows(evaluation):
-        age = f"{row.age} ago" if row.age else "none"
-        verdict = Text(row.state.replace("_", " "), style=COLOURS[row.state])
-        table.add_row(verdict, row.project, row.instance, age, row.last_run, "; ".join(row.reasons))
-    console = Console(highlight=False, markup=False, width=2000)
-    with console.capture() as capture:
-        console.print(table)
-    lines = [line.rstrip() for line in capture.get().splitlines()]
-    totals = [f"{count} {state.replace('_', ' ')}" for state, count in summary.totals(evaluation).items() if count]
-    sys.stdout.write("\n".join([*lines, ", ".join(totals) or "no instances: check targets"]) + "\n")
+def _watch(exporter: Exporter, options: argparse.Namespace) -> ExitCode:
+    """Poll and print until Ctrl-C. Returns the exit code of what was printed last."""
+    interval = exporter.config.poll.interval
+    codes: list[ExitCode] = []
+    on_terminal = sys.stdout.isatty()
+
+    def poll_and_report() -> None:
+        with progress_bar() as progress:
+            evaluation = exporter.poll_all(progress)
+        if on_terminal:
+            clear_screen()
+        codes[:] = [_report(evaluation, options)]
+        if on_terminal:
+            polled = f"{evaluation.now:%H:%M:%S} UTC"
+            print_advice(f"Polled at {polled}, and every {format_duration(interval)}. Press Ctrl-C to stop.")
+
+    try:
+        run_every(poll_and_report, interval, threading.Event())
+    except KeyboardInterrupt:
+        if not codes:
+            raise
+        if on_terminal:
+            print_advice("")  # ends the line with the ^C
+    return codes[0]
+
+
+def _report(evaluation: Evaluation, options: argparse.Namespace) -> ExitCode:
+    """Print the selected verdicts, and what could not be read. Returns the exit code."""
+    states = options.states or WORST_FIRST
+    write(FORMATS[options.output](evaluation, states))
+    unreadable = report_problems(evaluation, options.projects, advise=options.output != "table")
+    well = (Protection.PROTECTED, Protection.EXEMPT)
+    failure = any(verdict.state in states and verdict.state not in well for verdict in evaluation.verdicts)
+    return unreadable or (ExitCode.FAILURE if failure else ExitCode.OK)

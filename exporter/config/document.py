@@ -74,7 +74,9 @@ class Document(Generic[Schema]):
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else None
             raise ConfigError([Problem(self.file, line, "", f"is not YAML: {error.problem}")]) from error
-        except (yaml.YAMLError, RecursionError, ValueError) as error:
+        except RecursionError as error:
+            raise ConfigError([Problem(self.file, None, "", "is not YAML: nested too deeply")]) from error
+        except (yaml.YAMLError, ValueError) as error:
             raise ConfigError([Problem(self.file, None, "", f"is not YAML: {error}")]) from error
         problems = list(self._problems)
         self.empty = data is None or data == ""

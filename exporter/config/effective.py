@@ -11,7 +11,9 @@ import yaml
 from pydantic import BaseModel
 
 from exporter.config.duration import exact_duration
-from exporter.config.schema import Config, Credentials
+from exporter.config.schema import CloudSql, Config, Credentials
+
+_URLS = ("endpoint", "resource_manager_endpoint")
 
 
 def effective_yaml(config: Config) -> str:
@@ -27,22 +29,26 @@ def _plain(value: object) -> object:
     match value:
         case Credentials():
             return _credentials(value)
+        case CloudSql():
+            return _fields(value) | {name: _without_user(getattr(value, name)) for name in _URLS}
         case BaseModel():
-            return {name: _plain(getattr(value, name)) for name in type(value).model_fields}
+            return _fields(value)
         case timedelta():
             return exact_duration(value)
         case re.Pattern():
             return value.pattern
         case StrEnum() | Path():
             return str(value)
-        case str():
-            return _without_user(value)
         case Mapping():
             return {str(key): _plain(item) for key, item in value.items()}
         case tuple() | list():
             return [_plain(item) for item in value]
         case _:
             return value
+
+
+def _fields(section: BaseModel) -> dict[str, object]:
+    return {name: _plain(getattr(section, name)) for name in type(section).model_fields}
 
 
 def _credentials(credentials: Credentials) -> object:
@@ -55,9 +61,9 @@ def _credentials(credentials: Credentials) -> object:
             return kind
 
 
-def _without_user(text: str) -> str:
-    """The text; if it is a URL, without user and password."""
-    if not text.startswith(("http://", "https://")):
-        return text
+def _without_user(text: str | None) -> str | None:
+    """A URL without user and password."""
+    if text is None:
+        return None
     url = urlsplit(text)
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()

@@ -92,16 +92,18 @@ def with_vanished(known: PackedRuns, listed: PackedRuns) -> PackedRuns:
     Cloud SQL drops a deleted run from its list. A SKIPPED run after it then no longer says that an older backup holds
     all data (see `_skip_after`). A success that follows the deleted run, or no older one, makes it irrelevant.
     """
-    numbers = set(listed.numbers())
-    oldest_success = min((run.scheduled for run in listed if run.status is RunStatus.SUCCESSFUL), default=None)
-    gone = [
-        run
-        for run in known
-        if int(run.id) not in numbers and (run.status is RunStatus.SUCCESSFUL or run.status.deleted)
-    ]
-    if oldest_success is None or not gone:
+    gone = set(known.numbers()) - set(listed.numbers())
+    if not gone:
         return listed
-    vanished = [replace(run, status=RunStatus.VANISHED) for run in gone if run.scheduled > oldest_success]
+    oldest_success = min((run.scheduled for run in listed if run.status is RunStatus.SUCCESSFUL), default=None)
+    vanished = [
+        replace(run, status=RunStatus.VANISHED)
+        for run in known
+        if int(run.id) in gone
+        and (run.status is RunStatus.SUCCESSFUL or run.status.deleted)
+        and oldest_success
+        and run.scheduled > oldest_success
+    ]
     followed_by_success, relevant = False, []
     for run in PackedRuns.of([*listed, *vanished]):  # newest first
         if run.status is RunStatus.VANISHED and not followed_by_success:

@@ -225,19 +225,19 @@ class PackedRuns(Sequence[BackupRun]):
         row = _ROW.unpack_from(self.packed, position * _ROW.size)
         run_id, size, scheduled, window_start, enqueued, start, end, kind, status, location, code, message, label = row
         texts = self.texts
-        return RunRow(
-            run_id,
+        return BackupRun(
+            str(run_id),
             _TYPES[kind],
             _STATUSES[status],
-            scheduled,
-            window_start,
-            enqueued,
-            start,
-            end,
+            datetime.fromtimestamp(scheduled, UTC),
+            _timestamp(window_start),
+            _timestamp(enqueued),
+            _timestamp(start),
+            _timestamp(end),
             None if code == _NO_TEXT else RunError(texts[code], texts[message], texts[label]),
             None if location == _NO_TEXT else texts[location],
             None if size == _NO_SIZE else size,
-        ).run
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, PackedRuns):

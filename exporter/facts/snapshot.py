@@ -15,6 +15,7 @@ class ProjectStatus:
     project: str
     result: PollResult | None = None  # of the last poll; None before the first
     message: str = ""  # why it failed and what to do; empty after a success
+    missing_permission: str | None = None  # the IAM permission for lack of which it failed
     duration: timedelta = timedelta()
     scan: ProjectScan | None = None
     polls: Mapping[PollResult, int] = field(default_factory=lambda: dict.fromkeys(PollResult, 0))
@@ -36,11 +37,14 @@ class ProjectStatus:
 
     def succeeded(self, scan: ProjectScan, duration: timedelta) -> "ProjectStatus":
         """The status after a poll that read `scan`."""
-        return self._after(replace(self, scan=scan, message=""), PollResult.SUCCESS, duration)
+        after = replace(self, scan=scan, message="", missing_permission=None)
+        return self._after(after, PollResult.SUCCESS, duration)
 
-    def failed(self, result: PollResult, message: str, duration: timedelta) -> "ProjectStatus":
+    def failed(
+        self, result: PollResult, message: str, duration: timedelta, missing_permission: str | None = None
+    ) -> "ProjectStatus":
         """The status after a poll that failed."""
-        return self._after(replace(self, message=message), result, duration)
+        return self._after(replace(self, message=message, missing_permission=missing_permission), result, duration)
 
     def _after(self, status: "ProjectStatus", result: PollResult, duration: timedelta) -> "ProjectStatus":
         polls = {**self.polls, result: self.polls[result] + 1}
@@ -55,6 +59,7 @@ class SearchStatus:
     answered: bool = False  # a search has succeeded
     projects: tuple[str, ...] = ()
     message: str = ""
+    missing_permission: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from email.utils import parsedate_to_datetime
 from urllib3 import exceptions
 
 from exporter.facts.model import PollResult
+from exporter.googleapis.permissions import PERMISSIONS
 from exporter.googleapis.transport import Response
 from exporter.scan.source import SourceError
 
-PERMISSIONS = {method: f"cloudsql.{method}" for method in ("instances.list", "backupRuns.list", "backupRuns.get")}
 TRANSPORT_ERRORS = (exceptions.HTTPError, OSError)
 _QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
 _SEARCHES = {"projects.search"}
@@ -77,11 +77,13 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
         case 401:
             return SourceError(PollResult.UNAUTHENTICATED, f"{text}; check cloudsql.credentials")
         case 403:
-            permission = PERMISSIONS.get(method, "resourcemanager.projects.get")
-            advice = f"grant {permission} (roles/{'browser' if method in _SEARCHES else 'cloudsql.viewer'} has it)"
+            permission = PERMISSIONS[method]
+            advice = f"grant {permission.name} ({permission.role} has it)"
             if method not in _SEARCHES:
                 advice += ", or check the project's name"
-            return SourceError(PollResult.FORBIDDEN, f"{text}; {advice}", denied=True)
+            return SourceError(
+                PollResult.FORBIDDEN, f"{text}; {advice}", denied=True, missing_permission=permission.name
+            )
         case 404:
             return SourceError(PollResult.NOT_FOUND, f"{text}; check the name", denied=True)
         case _ if status >= 500:

@@ -1,6 +1,6 @@
 """Metrics: a name, a help text, a type, labels, and a pure function that reads samples from a subject."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Literal, NamedTuple, TypeVar
@@ -8,17 +8,20 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 S = TypeVar("S")
 
 MetricType = Literal["gauge", "counter", "summary", "histogram"]
-Number = float | int | bool | datetime | timedelta | None
+Number = float | datetime | timedelta  # exposed as a float: Unix seconds, seconds, 0 or 1
+
+
+class Age(NamedTuple):
+    """A value that is exposed as the seconds from a timestamp to the scrape."""
+
+    since: datetime
 
 
 class Sample(NamedTuple):
-    """Values of the metric's own labels, a value, and the suffix of a summary's sample.
-
-    A datetime as value is exposed as its age, the seconds from then to the scrape.
-    """
+    """Values of the metric's own labels, a value, and the suffix of a summary's sample."""
 
     labels: tuple[str, ...]
-    value: float | datetime
+    value: Number | Age
     suffix: str = ""
 
 
@@ -27,13 +30,17 @@ Read = Callable[[S], Iterable[Sample]]
 
 @dataclass(frozen=True, slots=True)
 class Metric(Generic[S]):
-    """One metric family. `labels` follow those that identify the subject."""
+    """One metric family. `labels` follow those that identify the subject.
+
+    `enumerated`: `read` returns one of a limited number of tuples, whose lines are cached. No ages are among them.
+    """
 
     name: str
     help: str
     labels: tuple[str, ...]
     read: Read[S]
     type: MetricType = "gauge"
+    enumerated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +54,18 @@ class DirectMetric:
     buckets: tuple[float, ...] = ()
 
 
-def number(value: Number) -> float | None:
-    """The value of a sample: Unix seconds, seconds, 0 or 1; None if it is not known."""
+def number(value: Number) -> float:
+    """A value as it is exposed."""
     if isinstance(value, datetime):
         return value.timestamp()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    return None if value is None else float(value)
+    return value.total_seconds() if isinstance(value, timedelta) else float(value)
 
 
-def gauge(name: str, help_text: str, read: Callable[[S], Number]) -> Metric[S]:
-    """A gauge without labels of its own."""
+def gauge(name: str, help_text: str, read: Callable[[S], Number | None]) -> Metric[S]:
+    """A gauge without labels of its own. None yields no sample: the value is not known."""
 
-    def samples(subject: S) -> Iterator[Sample]:
-        value = number(read(subject))
-        if value is not None:
-            yield Sample((), value)
+    def samples(subject: S) -> Iterable[Sample]:
+        value = read(subject)
+        return () if value is None else (Sample((), value),)
 
     return Metric(name, help_text, (), samples)

@@ -96,11 +96,18 @@ class Poller:
             self._workers.stop()
             return self.snapshot
 
-    def poll_once(self, progress: Callable[[int, int], None] = lambda _finished, _total: None) -> Snapshot:
-        """Poll every target once and wait; `progress` is called with the number of finished and of all polls."""
+    def poll_all(self, progress: Callable[[int, int], None] = lambda _finished, _total: None) -> None:
+        """Poll every target once and wait; `progress` is called with the number of finished and of all polls.
+
+        May be repeated until `stop`, instead of `start`.
+        """
         self._workers.start()
         self._schedule_polls()
         self._workers.wait_idle(progress)
+
+    def poll_once(self, progress: Callable[[int, int], None] = lambda _finished, _total: None) -> Snapshot:
+        """Poll every target once and stop; returns the final snapshot."""
+        self.poll_all(progress)
         return self.stop()
 
     def update_readiness(self) -> bool:
@@ -161,7 +168,8 @@ class Poller:
         with self._lock:
             before = self.snapshot.searches.get(target.search, SearchStatus())
             if isinstance(result, SourceError):
-                status = replace(before, up=False, message=str(result))
+                missing = result.missing_permission
+                status = replace(before, up=False, message=str(result), missing_permission=missing)
             else:
                 status = SearchStatus(up=True, answered=True, projects=result)
             self.snapshot = self.snapshot.with_search(target.search, status)
@@ -186,7 +194,7 @@ class Poller:
         if not self._still_targeted(project):
             return
         if isinstance(result, SourceError):
-            after = before.failed(result.result, str(result), duration)
+            after = before.failed(result.result, str(result), duration, result.missing_permission)
         else:
             after = before.succeeded(result, duration)
         with self._compute_lock:

@@ -16,7 +16,7 @@ class WorkerPool:
 
     def __init__(self, size: int, stop: threading.Event) -> None:
         """`stop` is set when the pool is stopped."""
-        self._size, self._stop = size, stop
+        self._size, self._stop, self._started = size, stop, False
         self._queue: queue.SimpleQueue[tuple[str, Job] | None] = queue.SimpleQueue()
         self._waiting: set[str] = set()
         self._running: set[str] = set()
@@ -26,7 +26,10 @@ class WorkerPool:
         self._changed = threading.Condition()
 
     def start(self) -> None:
-        """Start the threads."""
+        """Start the threads, unless they run already."""
+        if self._started:
+            return
+        self._started = True
         for number in range(self._size):
             threading.Thread(target=self._work, name=f"poll-{number}", daemon=True).start()
 

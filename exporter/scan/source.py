@@ -15,6 +15,7 @@ class SourceError(Exception):
 
     `denied`: the request as such was refused; a narrower one may not be. `transient`: a retry may succeed although
     most errors with this result are permanent. `retry_after`: seconds to wait, as the API requested.
+    `missing_permission`: the IAM permission that the request needs, if the API denied access.
     """
 
     def __init__(
@@ -25,6 +26,7 @@ class SourceError(Exception):
         denied: bool = False,
         transient: bool = False,
         retry_after: float | None = None,
+        missing_permission: str | None = None,
     ) -> None:
         # JSON can carry characters that neither a page nor a terminal can show.
         super().__init__("".join(c if c.isprintable() else "?" for c in message.encode(errors="replace").decode()))
@@ -32,6 +34,7 @@ class SourceError(Exception):
         self.denied = denied
         self.transient = transient
         self.retry_after = retry_after
+        self.missing_permission = missing_permission
 
 
 @dataclass(frozen=True, slots=True)

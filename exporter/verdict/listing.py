@@ -10,12 +10,11 @@ from exporter.facts.model import BackupRun
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.reasons import reasons
-from exporter.verdict.rules import WORST_FIRST, Finding, Protection
+from exporter.verdict.rules import WORST_FIRST, Protection
+from exporter.verdict.summary import rank
 
 _LABEL = "label."
 _MAX_DIGITS = 9
-_FINDING_ORDER = {finding: position for position, finding in enumerate(Finding)}
-_STATE_ORDER = {state: position for position, state in enumerate(WORST_FIRST)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +112,6 @@ class Listing:
         return Selected(page, len(ordered), {state: counts[state] for state in WORST_FIRST})
 
 
-def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:
-    """Verdicts by state and worst finding; those of the same rank keep their order."""
-    return sorted(verdicts, key=_rank)
-
-
 class _Index:
     """Orders and search texts of the verdicts of an evaluation."""
 
@@ -162,12 +156,6 @@ def _has_labels(verdict: Verdict, labels: Mapping[str, tuple[str, ...]]) -> bool
     return all(verdict.instance.user_labels.get(name) in values for name, values in labels.items())
 
 
-def _rank(verdict: Verdict) -> tuple[int, int]:
-    """Lower is worse."""
-    worst = _FINDING_ORDER[verdict.findings[0]] if verdict.findings else len(_FINDING_ORDER)
-    return _STATE_ORDER[verdict.state], worst
-
-
 def _newest_success(verdict: Verdict) -> BackupRun | None:
     return verdict.history.newest_success
 
@@ -188,7 +176,7 @@ def _size(verdict: Verdict) -> int | None:
 
 
 SORT_KEYS: Mapping[str, Callable[[Verdict], object]] = {
-    "state": _rank,
+    "state": rank,
     "project": lambda verdict: (verdict.instance.id.project, verdict.instance.id.name),
     "instance": lambda verdict: (verdict.instance.id.name, verdict.instance.id.project),
     "recovery_point": lambda verdict: verdict.history.recovery_point,

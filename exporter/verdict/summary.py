@@ -1,6 +1,7 @@
-"""An evaluation as rows and plain data: shown by the status page, the JSON API and `status`."""
+"""An evaluation in words, as rows worst first."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -8,21 +9,26 @@ from exporter.facts.history import History
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.reasons import reasons, recovery_point_age
-from exporter.verdict.rules import WORST_FIRST, Protection
+from exporter.verdict.rules import WORST_FIRST, Exemption, Finding, Protection
 
-Json = dict[str, object]
+_STATE_ORDER = {state: position for position, state in enumerate(WORST_FIRST)}
+_FINDING_ORDER = {finding: position for position, finding in enumerate(Finding)}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One instance, in words."""
+    """One instance, in words; `age` and `age_seconds` are those of the recovery point."""
 
     project: str
     instance: str
     state: Protection
+    findings: tuple[Finding, ...]
+    exemption: Exemption | None
     reasons: tuple[str, ...]
     recovery_point: datetime | None
     age: str
+    age_seconds: int | None
+    next_due: datetime | None
     last_run: str
 
 
@@ -38,21 +44,48 @@ def problems(evaluation: Evaluation) -> list[str]:
     return texts
 
 
-def rows(evaluation: Evaluation) -> list[Row]:
-    """One row per instance, worst first, then by project and name."""
-    ordered = sorted(evaluation.verdicts, key=lambda verdict: WORST_FIRST.index(verdict.state))
+def missing_permissions(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """The projects and searches that could not be read for lack of an IAM permission, with its name."""
+    projects = [(status.project, status.missing_permission) for status in evaluation.projects]
+    searches = [(query, search.missing_permission) for query, search in evaluation.searches]
+    return [(subject, permission) for subject, permission in (*projects, *searches) if permission]
+
+
+def worst_first(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -> list[Verdict]:
+    """The verdicts in some states, by state and worst finding, then by project and name."""
+    return sorted((verdict for verdict in evaluation.verdicts if verdict.state in states), key=rank)
+
+
+def rank(verdict: Verdict) -> tuple[int, int]:
+    """The sort key of a verdict: lower is worse. Verdicts of an evaluation are sorted by project and name already."""
+    worst = _FINDING_ORDER[verdict.findings[0]] if verdict.findings else len(_FINDING_ORDER)
+    return _STATE_ORDER[verdict.state], worst
+
+
+def rows(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -> list[Row]:
+    """One row per instance in some states, worst first."""
     return [
         Row(
             project=verdict.instance.id.project,
             instance=verdict.instance.id.name,
             state=verdict.state,
+            findings=verdict.findings,
+            exemption=verdict.exemption,
             reasons=reasons(verdict, evaluation),
             recovery_point=verdict.history.recovery_point,
             age=recovery_point_age(verdict, evaluation.now),
+            age_seconds=recovery_point_age_seconds(verdict, evaluation.now),
+            next_due=verdict.next_due,
             last_run=_last_run(verdict.history),
         )
-        for verdict in ordered
+        for verdict in worst_first(evaluation, states)
     ]
+
+
+def recovery_point_age_seconds(verdict: Verdict, now: datetime) -> int | None:
+    """The age of the recovery point in whole seconds; None if there is none."""
+    point = verdict.history.recovery_point
+    return round((now - point).total_seconds()) if point else None
 
 
 def totals(evaluation: Evaluation) -> dict[Protection, int]:
@@ -61,52 +94,11 @@ def totals(evaluation: Evaluation) -> dict[Protection, int]:
     return {state: counts[state] for state in WORST_FIRST}
 
 
-def as_json(evaluation: Evaluation) -> Json:
-    """The whole evaluation as plain data; timestamps are RFC 3339 text."""
-    return {
-        "now": _rfc3339(evaluation.now),
-        "totals": {str(state): count for state, count in totals(evaluation).items()},
-        "projects": [
-            {
-                "project": status.project,
-                "up": status.up,
-                "result": status.result,
-                "message": status.message,
-                "last_success": _rfc3339(status.last_success),
-                "unreachable_regions": list(status.unreachable_regions),
-            }
-            for status in evaluation.projects
-        ],
-        "searches": [
-            {"query": query, "up": search.up, "message": search.message, "projects": list(search.projects)}
-            for query, search in evaluation.searches
-        ],
-        "instances": [_instance_json(verdict, evaluation) for verdict in evaluation.verdicts],
-    }
-
-
-def _instance_json(verdict: Verdict, evaluation: Evaluation) -> Json:
-    return {
-        "project": verdict.instance.id.project,
-        "instance_id": verdict.instance.id.name,
-        "state": verdict.state,
-        "findings": list(verdict.findings),
-        "exempt": verdict.exemption,
-        "reasons": list(reasons(verdict, evaluation)),
-        "recovery_point": _rfc3339(verdict.history.recovery_point),
-        "next_due": _rfc3339(verdict.next_due),
-        "last_runs": {
-            backup_type.lower(): history.newest.status.lower()
-            for backup_type, history in verdict.history.by_type.items()
-            if history.newest
-        },
-    }
-
-
 def _last_run(history: History) -> str:
     newest = next((run for run in history.runs if not run.status.deleted), None)
     return f"{newest.status.lower()} ({newest.type.lower().replace('_', ' ')})" if newest else ""
 
 
-def _rfc3339(timestamp: datetime | None) -> str | None:
+def rfc3339(timestamp: datetime | None) -> str | None:
+    """A timestamp as text, to the second."""
     return timestamp.isoformat(timespec="seconds").replace("+00:00", "Z") if timestamp else None

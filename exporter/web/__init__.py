@@ -3,6 +3,7 @@
 from exporter.web.app import application, health_application, path_prefix
 from exporter.web.authentication import Authentication
 from exporter.web.config import WebConfigError, WebConfigFile
+from exporter.web.config import load as load_web_config
 from exporter.web.connection import Limits
 from exporter.web.listeners import ListenError, listen, passed_sockets, split_address
 from exporter.web.pages.links import Sites, site_url
@@ -20,6 +21,7 @@ __all__ = [
     "application",
     "health_application",
     "listen",
+    "load_web_config",
     "passed_sockets",
     "path_prefix",
     "site_url",

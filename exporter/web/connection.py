@@ -3,12 +3,12 @@
 import asyncio
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from enum import Enum, auto
 from functools import lru_cache
-from itertools import count
 from typing import Any, Protocol
 
 import httptools
@@ -23,7 +23,14 @@ MAX_QUEUED = 16  # requests sent before the response to an earlier one
 RECENT = 1.0  # seconds
 
 
-_changes = count(1)
+class Phase(Enum):
+    """What a connection is waiting for."""
+
+    HEAD = auto()  # the TLS handshake, or the rest of the head of a request
+    BODY = auto()  # the rest of the body of a request
+    RESPONSE = auto()  # the application
+    READER = auto()  # the client, to read what was sent
+    IDLE = auto()  # the next request
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +42,27 @@ class Limits:
     read: float = 30  # for a client to read 1 MiB of a response
     keep_alive: float = 75  # between requests
 
-
-class Phase(Enum):
-    """What a connection is waiting for."""
-
-    HEAD = auto()  # the TLS handshake, or the rest of the head of a request
-    BODY = auto()  # the rest of the body of a request
-    RESPONSE = auto()  # the application
-    READER = auto()  # the client, to read what was sent
-    IDLE = auto()  # the next request
+    def of(self, phase: Phase) -> float | None:
+        """Return the limit of a phase; None if there is none."""
+        match phase:
+            case Phase.HEAD | Phase.BODY:
+                return self.head
+            case Phase.READER:
+                return self.read
+            case Phase.IDLE:
+                return self.keep_alive
+        return None
 
 
 class Owner(Protocol):
     """The server of a connection."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of its connections."""
+
+    def changed(self, connection: "Connection") -> None:
+        """Note that a connection enters a phase."""
 
     def closed(self, connection: "Connection") -> None:
         """Forget a connection."""
@@ -67,24 +82,18 @@ class Connection(HttpToolsProtocol):
     """One connection; it is closed when it stays in a phase for longer than the limits allow."""
 
     def __init__(
-        self, config: uvicorn.Config, state: ServerState, owner: Owner, accepted: socket.socket, limits: Limits
+        self, config: uvicorn.Config, state: ServerState, owner: Owner, accepted: socket.socket, peer: object
     ) -> None:
         """Return an accepted connection; the limit for the TLS handshake and the first head starts now."""
         super().__init__(config, state, {}, asyncio.get_running_loop())
         self._application: ASGIApp = self.app
         self.app = self._run_application
-        self.address = _address(accepted)
         self.phase = Phase.IDLE
-        self.changed = 0  # number of the phase, counted over all connections
         self._since = 0.0  # when the phase began
+        self.outdated: Callable[[], bool] = lambda: False  # whether TLS settings have changed since
         self._accepted = accepted
+        self._peer = peer
         self._owner = owner
-        self._limits = {
-            Phase.HEAD: limits.head,
-            Phase.BODY: limits.head,
-            Phase.READER: limits.read,
-            Phase.IDLE: limits.keep_alive,
-        }
         self._timer: asyncio.TimerHandle | None = None
         self._receiving: Phase | None = Phase.HEAD  # HEAD or BODY, while a request is incomplete
         self._head_size = self._body_size = 0
@@ -92,6 +101,11 @@ class Connection(HttpToolsProtocol):
         self._cycle: RequestResponseCycle | None = None  # the response in progress; `self.cycle` is the last one
         self._task: asyncio.Task[None] | None = None
         self._enter(Phase.HEAD)
+
+    @property
+    def address(self) -> str:
+        """The address and port of the client; empty for a Unix socket."""
+        return ":".join(map(str, self._peer[:2])) if isinstance(self._peer, tuple) else ""
 
     @property
     def in_progress(self) -> bool:
@@ -165,6 +179,8 @@ class Connection(HttpToolsProtocol):
             raise _RejectedError(400, "too many requests without waiting for responses")
         self.server_state.default_headers = _date_header(int(time.time()))
         super().on_headers_complete()
+        if self.outdated():
+            self.cycle.keep_alive = False
         self._receiving = Phase.BODY
         self._head_size = self._body_size = 0
         self.phase = Phase.IDLE  # the phase of the head has ended, also if that of the next head follows
@@ -255,11 +271,12 @@ class Connection(HttpToolsProtocol):
     def _enter(self, phase: Phase) -> None:
         if phase is self.phase:
             return
-        self.phase, self.changed, self._since = phase, next(_changes), self.loop.time()
+        self.phase, self._since = phase, self.loop.time()
+        self._owner.changed(self)
         if self._timer:
             self._timer.cancel()
-        limit = self._limits.get(phase)
-        self._timer = self.loop.call_later(limit, self._end_phase) if limit else None
+        limit = self._owner.limits.of(phase)
+        self._timer = None if limit is None else self.loop.call_later(limit, self._end_phase)
 
     def _end_phase(self) -> None:
         """Close the connection: the limit of its phase is reached."""
@@ -267,15 +284,6 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self.abort()
-
-
-def _address(accepted: socket.socket) -> str:
-    """The address and port of the client."""
-    try:
-        address = accepted.getpeername()
-    except OSError:  # it has left
-        return ""
-    return ":".join(map(str, address[:2])) if isinstance(address, tuple) else ""
 
 
 @lru_cache(maxsize=1)

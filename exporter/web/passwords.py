@@ -4,14 +4,14 @@ A bcrypt hash takes tens of milliseconds to several seconds to verify, in thread
 repeats its password waits only once. Wrong passwords cannot delay or evict others:
 
 - Accepted and rejected passwords are cached apart.
-- Each pair of client address and user is verified in its own order, one password at a time. All unknown users of an
-  address count as one user, and use a thread of their own.
+- For each pair of client address and user, one password is verified at a time, the newest first. All unknown users of
+  an address count as one user, and use a thread of their own.
 """
 
 import asyncio
 import hmac
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from weakref import WeakValueDictionary
 
@@ -22,6 +22,56 @@ _KNOWN_USER_THREADS = 2
 _MAX_PASSWORD_LENGTH = 72  # bytes; bcrypt ignores the rest
 
 
+class _Threads:
+    """Some threads. Calls that wait for one end with the event loop; a pool would make the exit of the program wait."""
+
+    def __init__(self, number: int) -> None:
+        self._free = asyncio.Semaphore(number)
+        self._pool = ThreadPoolExecutor(number, "password")
+
+    async def run(self, function: Callable[..., bool], *args: bytes) -> bool:
+        """Call a function in a thread."""
+        async with self._free:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, function, *args)
+
+
+class NewestFirstLock:
+    """A lock that goes to the newest of those who wait for it.
+
+    A client that floods the exporter waits for its own requests, and then sends the next ones: among them another
+    client's request is soon the newest one, but not the oldest one before its timeout.
+    """
+
+    def __init__(self) -> None:
+        self._locked = False
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def acquire(self) -> None:
+        """Wait for the lock."""
+        if not self._locked:
+            self._locked = True
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # the lock was passed on at the same time
+                self.release()
+            raise
+        finally:
+            self._waiting = [other for other in self._waiting if other is not turn]
+
+    def release(self) -> None:
+        """Pass the lock on."""
+        while self._waiting:
+            turn = self._waiting.pop()
+            if not turn.cancelled():
+                turn.set_result(None)
+                return
+        self._locked = False
+
+
 class PasswordVerifier:
     """Verifies passwords, in an event loop."""
 
@@ -29,10 +79,9 @@ class PasswordVerifier:
         self._secret = os.urandom(32)
         self._accepted: dict[bytes, bytes] = {}  # digest of the current hash and password, by user
         self._rejected: dict[bytes, None] = {}  # digests; oldest first
-        self._locks: WeakValueDictionary[tuple[str, bytes | None], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, bytes | None], NewestFirstLock] = WeakValueDictionary()
         self._running: set[asyncio.Task[bool]] = set()
-        self._known_users = ThreadPoolExecutor(_KNOWN_USER_THREADS, "password")
-        self._unknown_users = ThreadPoolExecutor(1, "password-of-unknown-user")
+        self._known_users, self._unknown_users = _Threads(_KNOWN_USER_THREADS), _Threads(1)
 
     async def verify(self, users: Mapping[bytes, bytes], user: bytes, password: bytes, client: str) -> bool:
         """Whether the password is that of a user; `users` are bcrypt hashes by name.
@@ -44,7 +93,7 @@ class PasswordVerifier:
         result = self._cached(user, digest)
         if result is not None:
             return result
-        lock = self._locks.setdefault((client, user if user in users else None), asyncio.Lock())
+        lock = self._locks.setdefault((client, user if user in users else None), NewestFirstLock())
         await lock.acquire()
         verification = asyncio.create_task(self._verify(users, user, password, digest, lock))
         self._running.add(verification)
@@ -52,7 +101,7 @@ class PasswordVerifier:
         return await asyncio.shield(verification)  # if the client leaves, the result is ready when it comes back
 
     async def _verify(
-        self, users: Mapping[bytes, bytes], user: bytes, password: bytes, digest: bytes, lock: asyncio.Lock
+        self, users: Mapping[bytes, bytes], user: bytes, password: bytes, digest: bytes, lock: NewestFirstLock
     ) -> bool:
         """Verify a password unless its result is cached by now, cache the result, and release the lock."""
         try:
@@ -61,8 +110,7 @@ class PasswordVerifier:
                 known = user in users
                 bcrypt_hash = users[user] if known else self._unmatchable_hash(users, user)
                 threads = self._known_users if known else self._unknown_users
-                loop = asyncio.get_running_loop()
-                result = await loop.run_in_executor(threads, bcrypt.checkpw, password, bcrypt_hash) and known
+                result = await threads.run(bcrypt.checkpw, password, bcrypt_hash) and known
                 self._store(users, user, digest, accepted=result)
             return result
         finally:

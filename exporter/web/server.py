@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,6 +33,11 @@ TLS_SHUTDOWN_TIMEOUT = 1.0  # seconds
 
 def no_tls() -> None:
     """Return None: connections are not encrypted."""
+
+
+def _is_outdated(tls_context: Callable[[], ssl.SSLContext | None], context: ssl.SSLContext | None) -> bool:
+    """Whether new connections have another TLS context."""
+    return tls_context() is not context
 
 
 @dataclass(frozen=True)
@@ -72,10 +78,10 @@ class WebServer:
     def __init__(self, *services: Service, limits: Limits = Limits()) -> None:  # noqa: B008 (immutable)
         """Return a server that is not started yet."""
         self._services = services
-        self._limits = limits
+        self.limits = limits
         self._loop = uvloop.new_event_loop()
         self._state = ServerState()
-        self._connections: set[Connection] = set()
+        self._connections: OrderedDict[Connection, None] = OrderedDict()  # by the last change of their phases
         self._bad_requests = LimitedLog(log, "bad request", self._loop)
         self._internal_errors = LimitedLog(log, "internal error, please report it", self._loop)
         self._shortages = LimitedLog(log, "cannot accept a connection", self._loop)
@@ -97,9 +103,14 @@ class WebServer:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(GRACE_PERIOD)
 
+    def changed(self, connection: Connection) -> None:
+        """Note that a connection enters a phase."""
+        if connection in self._connections:  # it is being closed otherwise
+            self._connections.move_to_end(connection)
+
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if not self._connections:
             self._all_closed.set()
 
@@ -144,7 +155,7 @@ class WebServer:
         """Accept the connections that are waiting."""
         for _ in range(MAX_ACCEPTS):
             try:
-                accepted, _address = listener.accept()
+                accepted, peer = listener.accept()
             except OSError as error:  # mostly BlockingIOError: there are no more
                 if error.errno in NO_RESOURCES:
                     self._shortages.warning(reason=error.strerror)
@@ -153,12 +164,14 @@ class WebServer:
                     else:
                         self._pause(listener, partial(self._accept, listener, config, tls_context))
                 return
-            if len(self._connections) >= self._limits.connections:
+            if len(self._connections) >= self.limits.connections:
                 self._close_longest_idle()
             accepted.setblocking(False)
-            connection = Connection(config, self._state, self, accepted, self._limits)
-            self._connections.add(connection)
-            self._open(connection, accepted, tls_context())
+            connection = Connection(config, self._state, self, accepted, peer)
+            context = tls_context()
+            connection.outdated = partial(_is_outdated, tls_context, context)
+            self._connections[connection] = None
+            self._open(connection, accepted, context)
 
     def _pause(self, listener: socket.socket, accept: Callable[[], None]) -> None:
         """Accept no connection for a moment."""
@@ -172,8 +185,9 @@ class WebServer:
 
     def _close_longest_idle(self) -> None:
         """Close a connection, if possible one without a response in progress."""
-        longest = min(self._connections, key=lambda other: (other.in_progress, other.changed))
-        self._connections.discard(longest)  # `closed` is called in a later turn of the event loop
+        idle = (connection for connection in self._connections if not connection.in_progress)
+        longest = next(idle, None) or next(iter(self._connections))
+        del self._connections[longest]  # `closed` is called in a later turn of the event loop
         longest.abort()
 
     def _open(self, connection: Connection, accepted: socket.socket, context: ssl.SSLContext | None) -> None:
@@ -189,7 +203,8 @@ class WebServer:
             if error:
                 connection.release()
             if isinstance(error, ssl.SSLError):
-                self.bad_request(connection.address, f"TLS handshake failed: {error.reason}")
+                reason = getattr(error, "verify_message", None) or error.reason
+                self.bad_request(connection.address, f"TLS handshake failed: {reason}")
 
         opening.add_done_callback(end)
 

@@ -13,7 +13,10 @@ from tests.browser.conftest import OpenPage
 from tests.support.builders import NOW
 from tests.support.hostile import HOSTILE_NAMES
 
-PATHS = ("", "?state=at_risk&q=disk", "?q=no-such-instance", "instances/museum/failing", "instances/museum/replica")
+PATHS = (
+    *("", "?state=at_risk&q=disk", "?q=no-such-instance", "instances/museum/failing", "instances/museum/replica"),
+    *("windows", "windows?project=museum", "exporter"),
+)
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
@@ -37,8 +40,9 @@ def test_pages_fit_a_phone(open_page: OpenPage, url: str, path: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-def test_pages_fit_a_phone_with_hostile_names(open_page: OpenPage, hostile_url: str) -> None:
-    page = open_page(hostile_url, **PHONE)
+@pytest.mark.parametrize("path", ["", "windows?project=museum"])
+def test_pages_fit_a_phone_with_hostile_names(open_page: OpenPage, hostile_url: str, path: str) -> None:
+    page = open_page(hostile_url + path, **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 

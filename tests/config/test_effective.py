@@ -16,7 +16,7 @@ FULL = """
 cloudsql: {credentials: {impersonate: sa@p.iam.gserviceaccount.com, lifetime: 90m}, requests_per_minute: 7}
 targets:
   - project: example.com:shop
-    instances: {include: ["a.*", "<b>"], exclude: ["\\u202eevil"], labels: {env: "yes"}}
+    instances: {include: ["a.*", "<b>"], exclude: ["\\u202eevil"], labels: {env: "yes", url: "http://["}}
   - {search: 'labels.env="a b"', refresh: 100ms}
 poll: {interval: 1h30m, stale_after: 26h}
 policies:
@@ -49,11 +49,13 @@ def test_a_key_file_is_named_and_not_read(tmp_path: Path) -> None:
     assert "secret" not in text
 
 
-@pytest.mark.parametrize("endpoint", ["https://user:hunter2@proxy.example:8443/sql/", "http://hunter2@127.0.0.1:1/"])
+@pytest.mark.parametrize("endpoint", ["HTTPS://user:hunter2@proxy.example:8443/sql/", "http://hunter2@127.0.0.1:1/"])
 def test_user_and_password_of_a_url_are_left_out(endpoint: str) -> None:
     text = effective_yaml(config(endpoint))
     assert "hunter2" not in text
     assert "user" not in text.replace("user_labels", "")
+    both = config(cloudsql={"endpoint": endpoint, "resource_manager_endpoint": endpoint})
+    assert "hunter2" not in effective_yaml(both)
     assert loads(text).cloudsql.endpoint in ("https://proxy.example:8443/sql/", "http://127.0.0.1:1/")
 
 

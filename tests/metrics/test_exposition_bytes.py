@@ -97,7 +97,7 @@ def test_bytes_equal_those_of_the_client_library(
 def test_bytes_after_every_change_equal_those_of_a_new_exposition() -> None:
     """Instances change, appear and disappear, time passes, and policies change: nothing outdated remains."""
     randomness = random.Random(20261123)
-    initial = evaluate_world(world(parse_world("fleet:60:4")))
+    initial = evaluate_world(world(parse_world("fleet:120:4")))
     projects = {status.project: dict(status.scan.records) for status in initial.projects if status.scan}
     now, configuration = NOW, config(collect=LABELS)
     snapshot = Snapshot({status.project: status for status in initial.projects})
@@ -107,6 +107,14 @@ def test_bytes_after_every_change_equal_those_of_a_new_exposition() -> None:
         lambda: now,
         instrumentation.exposition,
     )
+
+    def new_exposition() -> Exposition:
+        return Exposition(
+            lambda _before: evaluate(snapshot, configuration, EXPORTER_INFO, now),
+            lambda: now,
+            instrumentation.exposition,
+        )
+
     for step in range(24):
         project = randomness.choice(sorted(projects))
         name = randomness.choice(sorted(projects[project]))
@@ -119,8 +127,8 @@ def test_bytes_after_every_change_equal_those_of_a_new_exposition() -> None:
             case 2:
                 del projects[project][name]
             case 3:
-                new = replace(record.instance, id=InstanceId(project, f"new-{step}"))
-                projects[project][new.id.name] = replace(record, instance=new)
+                added = replace(record.instance, id=InstanceId(project, f"new-{step}"))
+                projects[project][added.id.name] = replace(record, instance=added)
             case 4:
                 now += randomness.choice([MINUTE, HOUR, DAY])
             case _:
@@ -134,6 +142,8 @@ def test_bytes_after_every_change_equal_those_of_a_new_exposition() -> None:
             evaluation = evaluate(snapshot, configuration, EXPORTER_INFO, now)
             expected = encode_families(content_type, families(evaluation, instrumentation))
             assert bytes_of(exposition, content_type) == expected
+            parts, expected_parts = (of.body(content_type, gzip=False).parts for of in (exposition, new_exposition()))
+            assert parts == expected_parts  # in the same blocks
 
 
 def test_unchanged_blocks_are_not_rendered_again() -> None:

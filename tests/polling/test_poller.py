@@ -201,6 +201,20 @@ def test_poll_once_reports_progress(source: FaultySource) -> None:
     assert calls[-1] == (2, 2)
 
 
+def test_poll_all_can_be_repeated_and_keeps_facts_of_a_failing_project(source: FaultySource) -> None:
+    poller = build_poller(source, BOTH)
+    poller.poll_all()
+    source.faults["museum"] = SourceError(PollResult.FORBIDDEN, "no", missing_permission="cloudsql.instances.list")
+    poller.poll_all()
+    museum, shop = (poller.snapshot.projects[project] for project in ("museum", "shop-prod"))
+    assert (museum.up, museum.missing_permission, museum.scan is not None) == (False, "cloudsql.instances.list", True)
+    assert (shop.up, shop.polls[PollResult.SUCCESS]) == (True, 2)
+    del source.faults["museum"]
+    poller.poll_all()
+    poller.stop()
+    assert poller.snapshot.projects["museum"].missing_permission is None
+
+
 def test_poller_is_healthy_until_scheduling_stops(source: FaultySource, monkeypatch: pytest.MonkeyPatch) -> None:
     poller = build_poller(source, config(projects=("museum",), poll={"interval": "1s"}))
     poller.start()

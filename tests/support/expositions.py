@@ -12,6 +12,7 @@ from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.metrics import catalogue
 from exporter.metrics.exposition import OPENMETRICS, Exposition
 from exporter.metrics.instrumentation import Instrumentation
+from exporter.metrics.metric import Age, Number, number
 from exporter.scan.incremental import scan
 from exporter.simulator import SimulatedClock, World
 from exporter.verdict.evaluate import Evaluation, evaluate
@@ -37,9 +38,9 @@ def families(evaluation: Evaluation, instrumentation: Instrumentation | None = N
         yield from instrumentation.registry.collect()
 
 
-def sample_value(now: datetime, value: float | datetime) -> float:
-    """The exposed value of a sample: for a datetime, the seconds since then."""
-    return (now - value).total_seconds() if isinstance(value, datetime) else value
+def sample_value(now: datetime, value: Number | Age) -> float:
+    """The exposed value of a sample."""
+    return number(now - value.since if isinstance(value, Age) else value)
 
 
 def encode_families(content_type: str, collected: Iterable[Family]) -> bytes:

@@ -2,7 +2,8 @@
 
 import http.client
 import socket
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -21,14 +22,21 @@ def limits(connections: int = 512, head: float = LONG, read: float = LONG, keep_
 
 
 @contextmanager
-def serving(app: ASGIApp, limits: Limits | None = None) -> Iterator[WebServer]:
+def serving(
+    app: ASGIApp, limits: Limits | None = None, tls_context: Callable[[], ssl.SSLContext | None] = lambda: None
+) -> Iterator[WebServer]:
     """Run a server on a free loopback port until the block ends."""
-    server = WebServer(Service(app, [listen("127.0.0.1:0")]), limits=limits or Limits())
+    server = WebServer(Service(app, [listen("127.0.0.1:0")], tls_context), limits=limits or Limits())
     server.start()
     try:
         yield server
     finally:
         server.stop()
+
+
+def port(server: WebServer) -> int:
+    """Return the port of a server."""
+    return urlsplit(server.urls[0]).port or 0
 
 
 async def respond(send: Send, body: bytes, status: int = 200) -> None:
@@ -41,6 +49,13 @@ async def respond(send: Send, body: bytes, status: int = 200) -> None:
 async def echo_path(scope: Scope, _receive: Receive, send: Send) -> None:
     """An application that responds with the path of the request."""
     await respond(send, scope["path"].encode())
+
+
+async def endless(_scope: Scope, _receive: Receive, send: Send) -> None:
+    """An application whose response does not end."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while True:
+        await send({"type": "http.response.body", "body": b"x" * (1 << 20), "more_body": True})
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from exporter import __version__
 from exporter.runtime import system_clock
 from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
-from exporter.verdict.rules import WORST_FIRST
+from exporter.verdict.rules import WORST_FIRST, Protection
 from tests.support.builders import eventually
 from tests.support.processes import exporter, fetch, is_up, run
 from tests.verdict.test_scenarios import VERDICTS
@@ -38,7 +38,7 @@ def config_flag(folder: Path, simulator: Simulator, *projects: str, more: str = 
     return f"--config.file={folder / 'config.yaml'}"
 
 
-@pytest.mark.parametrize("command", ["", "serve", "check-config", "status", "once", "demo", "simulate"])
+@pytest.mark.parametrize("command", ["", "serve", "check-config", "status", "check", "once", "demo", "simulate"])
 def test_every_command_has_version_and_help(command: str) -> None:
     arguments = [command] if command else []
     assert run(*arguments, "--version").stdout == f"cloudsql-backup-exporter {__version__}\n"
@@ -162,6 +162,7 @@ def test_once_replaces_the_file_and_reports_failed_projects(simulator: Simulator
     result = run("once", config_flag(tmp_path, simulator, "museum", "sealed"), f"--output={out}")
     assert result.returncode == 3
     assert result.stderr.startswith("error: instances.list of project sealed: 403 ")
+    assert "gcloud projects add-iam-policy-binding sealed --member=" in result.stderr
     assert 'project_up{project="sealed"} 0.0' in out.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups.prom", "config.yaml", "data"]
     rejected = run("once", config_flag(tmp_path, simulator, "museum"), f"--output={tmp_path / 'no' / 'such.prom'}")
@@ -206,7 +207,8 @@ def test_output_to_a_device_does_not_replace_it(simulator: Simulator, tmp_path: 
 
 def test_status_prints_json(simulator: Simulator, tmp_path: Path) -> None:
     result = run("status", config_flag(tmp_path, simulator, "museum"), "--output=json")
-    assert json.loads(result.stdout)["totals"]["unprotected"] == 6
+    unprotected = sum(state is Protection.UNPROTECTED for state, _, _ in VERDICTS.values())
+    assert json.loads(result.stdout)["totals"]["unprotected"] == unprotected
 
 
 def test_demo_needs_no_configuration_and_polls_every_project(tmp_path: Path) -> None:
@@ -222,6 +224,7 @@ def test_demo_needs_no_configuration_and_polls_every_project(tmp_path: Path) -> 
     assert up == {"museum": 1, "shop-prod": 1, "warehouse-prod": 1, "sealed": 0}
     assert f"Metrics              {running.url}metrics" in banner
     assert "backups have failed for three days" in banner
+    assert "museum          external               an external server, the source of a replica" in banner.splitlines()
 
 
 def test_fast_demo_shows_new_failed_and_recovered_runs(tmp_path: Path) -> None:

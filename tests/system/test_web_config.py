@@ -188,3 +188,22 @@ def _read(controller: int) -> bytes:
         return os.read(controller, 65536)
     except OSError:  # the terminal is closed
         return b""
+
+
+def test_check_config_checks_the_web_configuration_file_as_well(path: Path) -> None:
+    config = path.parent / "config.yaml"
+    config.write_text("targets: [{project: p}]\n")
+    flags = f"--config.file={config}", f"--web.config.file={path}"
+    result = run("check-config", *flags)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{config}: OK, 1 target, 0 policies\n{path}: OK, TLS, 1 user\n"
+    assert run("check-config", flags[0], "--web.config.file=").stdout == f"{config}: OK, 1 target, 0 policies\n"
+    config.write_text("target: []\n")
+    path.write_text("basic_auth_user: {}\n")
+    result = run("check-config", *flags)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert [line.rsplit(": ", 1)[1] for line in result.stderr.splitlines()] == [
+        "is required",
+        "unknown key; did you mean targets?",
+        "unknown key; did you mean basic_auth_users?",
+    ]

@@ -14,8 +14,9 @@ from exporter.facts.model import BackupRun, Instance, InstanceId, InstanceType, 
 from exporter.facts.record import ProjectScan, Record
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.verdict.evaluate import Evaluation, evaluate
-from exporter.verdict.listing import SORT_KEYS, Listing, Selection, worst_first
+from exporter.verdict.listing import SORT_KEYS, Listing, Selection
 from exporter.verdict.rules import WORST_FIRST, Protection
+from exporter.verdict.summary import worst_first
 from tests.support.builders import DAY, EXPORTER_INFO, HOUR, INSTANCE, NOW, config, run
 
 ANY_CONFIG = config(projects=("shop-prod", "museum"))
@@ -71,7 +72,7 @@ ALL = [
 
 def test_everything_is_listed_worst_first_by_default() -> None:
     assert names("") == ALL
-    assert [str(verdict.instance.id) for verdict in worst_first(FLEET.verdicts)] == ALL
+    assert [str(verdict.instance.id) for verdict in worst_first(FLEET)] == ALL
 
 
 @pytest.mark.parametrize(

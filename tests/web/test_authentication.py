@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from exporter.web import Authentication, WebConfigFile
 from exporter.web.authentication import parse_credentials
-from tests.support.asgi_server import serving
+from tests.support.web import port as port_of
+from tests.support.web import serving
 
 
 def hashed(password: bytes) -> str:
@@ -89,7 +90,8 @@ def running(folder: Path, text: str) -> Iterator[Server]:
     path = folder / "web.yml"
     path.write_text(text)
     server = Server(path, WebConfigFile(path))
-    with serving(Authentication(server.application, server.web_config, server.clock)) as server.port:
+    with serving(Authentication(server.application, server.web_config, server.clock)) as web_server:
+        server.port = port_of(web_server)
         yield server
 
 

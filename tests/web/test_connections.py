@@ -19,7 +19,7 @@ from exporter.web import Limits, Service, WebServer, limited_log, listen
 from exporter.web.connection import MAX_BODY
 from exporter.web.limited_log import LimitedLog
 from tests.support.builders import eventually
-from tests.support.web import REQUEST, Client, echo_path, limits, serving
+from tests.support.web import REQUEST, Client, echo_path, endless, limits, serving
 
 SHORT = 0.2  # seconds
 
@@ -51,13 +51,6 @@ class Gate:
 
     def open(self, server: WebServer) -> None:
         server._loop.call_soon_threadsafe(self.opened.set)
-
-
-async def endless(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """An application whose response does not end."""
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    while True:
-        await send({"type": "http.response.body", "body": b"x" * (1 << 20), "more_body": True})
 
 
 async def large(_scope: Scope, _receive: Receive, send: Send) -> None:

@@ -8,7 +8,7 @@ import bcrypt
 import pytest
 
 from exporter.web import passwords
-from exporter.web.passwords import PasswordVerifier
+from exporter.web.passwords import NewestFirstLock, PasswordVerifier
 
 COST = 4
 
@@ -63,6 +63,13 @@ async def settle() -> None:
     """Let all tasks run until they wait for a thread or for each other."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def until_verifying(calls: Bcrypt, number: int) -> None:
+    """Wait until a number of verifications have begun, and no further ones wait for a thread only."""
+    while len(calls.verified) < number:
+        await asyncio.sleep(0.01)
+    await settle()
 
 
 def test_right_and_wrong_passwords_are_verified_once(calls: Bcrypt) -> None:
@@ -221,7 +228,7 @@ def test_wrong_passwords_of_others_do_not_delay_a_first_verification(calls: Bcry
             ]
 
         flooding = flood(b"unknown", "a") + flood(b"unknown", "b") + flood(b"alice", "a")
-        await settle()
+        await until_verifying(calls, 2)
         assert await verifier.verify(USERS, b"bob", b"bob123", "a")  # another user of the same address
         assert await verifier.verify(USERS, b"alice", b"alice123", "c")  # the same user from another address
         assert await verifier.verify(USERS, b"alice", b"alice123", "a")  # cached by now
@@ -230,6 +237,53 @@ def test_wrong_passwords_of_others_do_not_delay_a_first_verification(calls: Bcry
         assert not any(task.done() for task in flooding)
         calls.released.set()
         assert await asyncio.gather(*flooding) == [False] * 300
+
+    run(test)
+
+
+def test_a_request_does_not_wait_for_those_of_the_same_client_and_user_that_came_before(calls: Bcrypt) -> None:
+    async def test(verifier: PasswordVerifier) -> None:
+        wrong = [asyncio.create_task(verifier.verify(USERS, b"alice", b"held%d" % n, "a")) for n in range(100)]
+        await until_verifying(calls, 1)
+        right = asyncio.create_task(verifier.verify(USERS, b"alice", b"alice123", "a"))
+        await settle()
+        calls.released.set()
+        assert await right
+        assert await asyncio.gather(*wrong) == [False] * 100
+        assert [password for password, _ in calls.verified[:2]] == [b"held0", b"alice123"]
+
+    run(test)
+
+
+def test_a_lock_goes_to_the_newest_that_still_waits() -> None:
+    async def test(_verifier: PasswordVerifier) -> None:
+        lock, order = NewestFirstLock(), []
+
+        async def use(number: int) -> None:
+            await lock.acquire()
+            order.append(number)
+            await asyncio.sleep(0)
+            lock.release()
+
+        for cancelled in ((), (3,), (1, 2, 3), (0,)):
+            order.clear()
+            await lock.acquire()
+            tasks = [asyncio.create_task(use(number)) for number in range(4)]
+            await settle()
+            for number in cancelled:
+                tasks[number].cancel()
+            lock.release()  # before the cancelled ones notice
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert order == [number for number in (3, 2, 1, 0) if number not in cancelled]
+        await lock.acquire()
+        tasks = [asyncio.create_task(use(number)) for number in (7, 8)]
+        await settle()
+        order.clear()
+        lock.release()
+        tasks[1].cancel()  # it has just been given the lock
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert order == [7]
+        await lock.acquire()  # free again
 
     run(test)
 
@@ -253,7 +307,7 @@ def test_a_verification_ends_although_its_client_has_left_and_those_that_wait_do
             asyncio.create_task(verifier.verify(users, b"alice", password, "a"))
             for password in (b"held right", b"second", b"third")
         ]
-        await settle()
+        await until_verifying(calls, 1)
         for request in requests:
             request.cancel()
         await settle()
@@ -261,6 +315,23 @@ def test_a_verification_ends_although_its_client_has_left_and_those_that_wait_do
         calls.released.set()
         assert await verifier.verify(users, b"alice", b"held right", "a")
         assert [password for password, _ in calls.verified] == [b"held right"]
+
+    run(test)
+
+
+def test_only_running_verifications_delay_the_exit_of_the_program(calls: Bcrypt) -> None:
+    async def test(verifier: PasswordVerifier) -> None:
+        waiting = [
+            asyncio.create_task(verifier.verify(USERS, user, b"held", f"192.0.2.{number}"))
+            for user in (b"alice", b"unknown")
+            for number in range(10)
+        ]
+        await until_verifying(calls, 3)
+        assert len(calls.verified) == 3
+        threads = (verifier._known_users, verifier._unknown_users)
+        assert [pool._pool._work_queue.qsize() for pool in threads] == [0, 0]
+        calls.released.set()
+        assert await asyncio.gather(*waiting) == [False] * 20
 
     run(test)
 

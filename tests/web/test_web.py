@@ -127,7 +127,9 @@ def prefixed() -> Iterator[str]:
             yield server.urls[0]
 
 
-@pytest.mark.parametrize("path", ["", "metrics", "api/v1/status", "-/healthy"])
+@pytest.mark.parametrize(
+    "path", ["", "windows", "exporter", "metrics", "api/v1/status", "api/v1/openapi.json", "-/healthy"]
+)
 def test_everything_is_served_under_the_path_of_the_external_url(prefixed: str, path: str) -> None:
     assert fetch(f"{prefixed}backup/cloud%20sql/{path}").status == 200
     if path:
@@ -136,8 +138,9 @@ def test_everything_is_served_under_the_path_of_the_external_url(prefixed: str, 
     assert fetch(f"{prefixed}backup/cloud%20sql/{path}", "PATCH").status == 405
 
 
-def test_links_of_the_page_work_under_the_path_of_the_external_url(prefixed: str) -> None:
-    page_url = f"{prefixed}backup/cloud%20sql/"
+@pytest.mark.parametrize("path", ["", "windows", "exporter"])
+def test_links_of_the_page_work_under_the_path_of_the_external_url(prefixed: str, path: str) -> None:
+    page_url = f"{prefixed}backup/cloud%20sql/{path}"
     links = re.findall(r'href="([^"]+)"', fetch(page_url).text)
     assert {"metrics", "api/v1/status"} <= set(links)
     assert [fetch(urljoin(page_url, link)).status for link in links] == [200] * len(links)

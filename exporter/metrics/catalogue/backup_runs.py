@@ -8,7 +8,7 @@ from exporter.facts.counters import Durations
 from exporter.facts.history import TypeHistory
 from exporter.facts.model import NO_CODE, BackupRun, BackupType, RunStatus, span
 from exporter.facts.record import Record
-from exporter.metrics.metric import Metric, Number, Sample, gauge, number
+from exporter.metrics.metric import Age, Metric, Number, Sample, gauge
 from exporter.verdict.assess import Verdict
 from exporter.verdict.rules import Protection
 
@@ -18,22 +18,23 @@ RUN_STATUSES = tuple(status for status in RunStatus if not status.deleted)
 COMPLETED_STATUSES = tuple(status for status in RunStatus if status.completed)
 
 
-def _by_type(name: str, help_text: str, read: Callable[[TypeHistory], Number]) -> Metric[Verdict]:
+def _by_type(name: str, help_text: str, read: Callable[[TypeHistory], Number | None]) -> Metric[Verdict]:
     """A gauge with one sample for each backup type that the instance has runs of."""
 
-    def samples(verdict: Verdict) -> Iterator[Sample]:
-        for backup_type, history in verdict.history.by_type.items():
-            value = number(read(history))
-            if value is not None:
-                yield Sample((backup_type.lower(),), value)
+    def samples(verdict: Verdict) -> list[Sample]:
+        return [
+            Sample((backup_type.lower(),), value)
+            for backup_type, history in verdict.history.by_type.items()
+            if (value := read(history)) is not None
+        ]
 
     return Metric(name, help_text, ("backup_type",), samples)
 
 
 def _of_run(
-    run: Callable[[TypeHistory], BackupRun | None], read: Callable[[BackupRun], Number]
-) -> Callable[[TypeHistory], Number]:
-    def value(history: TypeHistory) -> Number:
+    run: Callable[[TypeHistory], BackupRun | None], read: Callable[[BackupRun], Number | None]
+) -> Callable[[TypeHistory], Number | None]:
+    def value(history: TypeHistory) -> Number | None:
         found = run(history)
         return read(found) if found else None
 
@@ -56,7 +57,7 @@ def _status(
             if found := run(history):
                 yield from choices[backup_type][found.status]
 
-    return Metric(name, help_text, ("backup_type", "status"), samples)
+    return Metric(name, help_text, ("backup_type", "status"), samples, enumerated=True)
 
 
 def _newest(history: TypeHistory) -> BackupRun | None:
@@ -106,6 +107,7 @@ VERDICT = (
         "State of the instance's backup protection: 1 for the current state, 0 for all others.",
         ("state",),
         _protection,
+        enumerated=True,
     ),
     Metric("cloudsql_backup_finding", "1 while the finding applies, else absent.", ("finding",), _findings),
     Metric(
@@ -229,12 +231,12 @@ RUNS: tuple[Metric[Verdict], ...] = (
 def _success_age(verdict: Verdict) -> Iterator[Sample]:
     for backup_type, history in verdict.history.by_type.items():
         if history.newest_success and history.newest_success.end:
-            yield Sample((backup_type.lower(),), history.newest_success.end)
+            yield Sample((backup_type.lower(),), Age(history.newest_success.end))
 
 
 def _recovery_point_age(verdict: Verdict) -> Iterator[Sample]:
     if verdict.history.recovery_point:
-        yield Sample((), verdict.history.recovery_point)
+        yield Sample((), Age(verdict.history.recovery_point))
 
 
 AGES: tuple[Metric[Verdict], ...] = (
@@ -259,23 +261,26 @@ def _counted_types(record: Record) -> list[BackupType]:
     return sorted({*automated, *record.counters.completed})
 
 
+_OUTCOMES = {of: [(status, (of.lower(), status.lower())) for status in COMPLETED_STATUSES] for of in BackupType}
+
+
 def _totals(record: Record) -> Iterator[Sample]:
     for backup_type in _counted_types(record):
         completed = record.counters.completed.get(backup_type, {})
-        for status in COMPLETED_STATUSES:
-            yield Sample((backup_type.lower(), status.lower()), float(completed.get(status, 0)))
+        for status, labels in _OUTCOMES[backup_type]:
+            yield Sample(labels, completed.get(status, 0))
 
 
 def _errors(record: Record) -> Iterator[Sample]:
     for backup_type in _counted_types(record):
         for code, count in {NO_CODE: 0, **record.counters.errors.get(backup_type, {})}.items():
-            yield Sample((backup_type.lower(), code), float(count))
+            yield Sample((backup_type.lower(), code), count)
 
 
 def _durations(record: Record) -> Iterator[Sample]:
     for backup_type in _counted_types(record):
         durations = record.counters.durations.get(backup_type, Durations())
-        yield Sample((backup_type.lower(),), float(durations.count), "_count")
+        yield Sample((backup_type.lower(),), durations.count, "_count")
         yield Sample((backup_type.lower(),), durations.seconds, "_sum")
 
 

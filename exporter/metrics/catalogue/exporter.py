@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.model import PollResult
 from exporter.facts.snapshot import ProjectStatus, SearchStatus
-from exporter.metrics.metric import DirectMetric, Metric, Sample, gauge
+from exporter.metrics.metric import Age, DirectMetric, Metric, Sample, gauge
 
 
 def _polls(status: ProjectStatus) -> Iterator[Sample]:
@@ -40,7 +40,7 @@ PROJECT: tuple[Metric[ProjectStatus], ...] = (
 
 def _facts_age(status: ProjectStatus) -> Iterator[Sample]:
     if status.last_success:
-        yield Sample((), status.last_success)
+        yield Sample((), Age(status.last_success))
 
 
 FACTS_AGE: Metric[ProjectStatus] = Metric(

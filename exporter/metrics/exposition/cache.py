@@ -7,7 +7,7 @@ not refer to earlier ones, so that any sequence of them is a valid stream.
 
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -19,7 +19,7 @@ from exporter.facts.model import Clock
 from exporter.metrics import catalogue
 from exporter.metrics.catalogue.section import Section
 from exporter.metrics.exposition.formats import END
-from exporter.metrics.exposition.lines import Age, Writer, identity_values, render_ages
+from exporter.metrics.exposition.lines import AgeLine, Writer, identity_values, render_ages
 from exporter.metrics.exposition.singleflight import SingleFlight
 from exporter.verdict.evaluate import Evaluation
 
@@ -43,7 +43,7 @@ class Block(NamedTuple):
 
     subjects: tuple[object, ...]
     rendered: tuple[CompressedBytes, ...]
-    ages: tuple[tuple[Age, ...], ...]
+    ages: tuple[tuple[AgeLine, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class DynamicLines(NamedTuple):
 
     writer: Writer
     lines: bytes
-    ages: tuple[Age, ...]
+    ages: tuple[AgeLine, ...]
 
 
 class RenderedSection(NamedTuple):
@@ -94,22 +94,30 @@ class SectionCache:
         subjects = self._section.subjects(evaluation)
         if subjects is before.subjects:
             return before
-        known = {id(block.subjects[0]): block for block in before.blocks}
-        after = [self._block(group, known.get(id(group[0]))) for group in self._groups(tuple(subjects))]
+        after = list(self._blocks(tuple(subjects), {id(block.subjects[0]): block for block in before.blocks}))
         unchanged = len(after) == len(before.blocks) and all(map(is_, after, before.blocks))
         return RenderedSection(subjects, before.blocks if unchanged else after)
 
-    def _groups(self, subjects: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
-        """Neighbours, split by the hash of their identity: one subject more or less does not shift all that follow."""
-        first = 0
-        for position, subject in enumerate(subjects, 1):
-            if hash(self._section.identify(subject)) % BLOCK_SIZE == 0 or position == len(subjects):
-                yield subjects[first:position]
-                first = position
+    def _blocks(self, subjects: tuple[object, ...], known: Mapping[int, Block]) -> Iterator[Block]:
+        """Blocks of neighbours; `known` are those from before, by the id of their first subject."""
+        start = 0
+        while start < len(subjects):
+            block = known.get(id(subjects[start]))
+            group = subjects[start : start + len(block.subjects)] if block else ()
+            end = start + len(group)
+            complete = group and (end == len(subjects) or self._ends_block(group[-1]))
+            if not (block and complete and len(group) == len(block.subjects) and all(map(is_, group, block.subjects))):
+                numbers = range(start, len(subjects))
+                end = next((n + 1 for n in numbers if self._ends_block(subjects[n])), len(subjects))
+                block = self._rendered(subjects[start:end])
+            yield block
+            start = end
 
-    def _block(self, subjects: tuple[object, ...], before: Block | None) -> Block:
-        if before and len(before.subjects) == len(subjects) and all(map(is_, before.subjects, subjects)):
-            return before
+    def _ends_block(self, subject: object) -> bool:
+        """By a checksum of its identity: one subject more or less does not shift all blocks that follow."""
+        return zlib.crc32("/".join(self._section.identify(subject)).encode()) % BLOCK_SIZE == 0
+
+    def _rendered(self, subjects: tuple[object, ...]) -> Block:
         identified = [(identity_values(self._section, subject), subject) for subject in subjects]
         rendered = [writer.render(identified) for writer in self.writers]
         return Block(subjects, tuple(_compressed(text.encode()) for text, _ in rendered), tuple(a for _, a in rendered))

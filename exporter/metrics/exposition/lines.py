@@ -14,12 +14,12 @@ from prometheus_client.utils import floatToGoString
 from exporter.facts.model import microseconds
 from exporter.metrics.catalogue.section import Section
 from exporter.metrics.exposition.formats import family_header
-from exporter.metrics.metric import Metric
+from exporter.metrics.metric import Age, Metric, Number, Sample, number
 
 _EXPONENT_FROM = 1e6  # from here on Go, and so the client library, writes an exponent
 
 
-class Age(NamedTuple):
+class AgeLine(NamedTuple):
     """The line of an age: all but its value, and the timestamp it counts from in microseconds since 1970."""
 
     start: str
@@ -34,21 +34,31 @@ class Writer:
         self._identity, self._names = section.identity, section.identity + metric.labels
         # Most metrics have few combinations of their own labels, each used by every subject.
         self._template = lru_cache(maxsize=256)(self._line_template)
+        self._enumerated_template = lru_cache(maxsize=1024)(self._lines_template)
 
-    def render(self, subjects: Iterable[tuple[tuple[str, ...], object]]) -> tuple[str, tuple[Age, ...]]:
+    def render(self, subjects: Iterable[tuple[tuple[str, ...], object]]) -> tuple[str, tuple[AgeLine, ...]]:
         """The lines of subjects, each given with its `identity_values`, and apart from them the ages."""
         read, template = self.metric.read, self._template
         lines: list[str] = []
-        ages: list[Age] = []
+        ages: list[AgeLine] = []
         for identity, subject in subjects:
-            for labels, value, suffix in read(subject):
+            samples = read(subject)
+            if self.metric.enumerated:
+                samples = tuple(samples)
+                lines.append(self._enumerated_template(samples) % (identity * len(samples)))
+                continue
+            for labels, value, suffix in samples:
                 start = template(labels, suffix) % identity
-                if isinstance(value, float):
-                    number = repr(value) if 0 <= value < _EXPONENT_FROM else floatToGoString(value)
-                    lines.append(f"{start} {number}\n")
+                if isinstance(value, Age):
+                    ages.append(AgeLine(start, microseconds(value.since)))
                 else:
-                    ages.append(Age(start, microseconds(value)))
+                    lines.append(f"{start} {_text(value)}\n")
         return "".join(lines), tuple(ages)
+
+    def _lines_template(self, samples: tuple[Sample, ...]) -> str:
+        """Lines with placeholders for the identity labels of each."""
+        lines = [f"{self._template(labels, suffix)} {_text(value)}\n" for labels, value, suffix in samples]
+        return "".join(lines)
 
     def _line_template(self, labels: tuple[str, ...], suffix: str) -> str:
         """A line without its value, with a placeholder for each identity label."""
@@ -76,7 +86,13 @@ def escaped(value: str) -> str:
     return value
 
 
-def render_ages(ages: Iterable[Age], now: datetime) -> bytes:
+@lru_cache(maxsize=2048)
+def _text(value: Number) -> str:
+    """A value as it is written. The same ones are in several lines of an instance, or in those of many instances."""
+    return str(floatToGoString(number(value)))
+
+
+def render_ages(ages: Iterable[AgeLine], now: datetime) -> bytes:
     """The lines of ages at a time."""
     then = microseconds(now)
     lines = [

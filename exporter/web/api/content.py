@@ -17,7 +17,7 @@ from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Selected
 from exporter.verdict.reasons import reasons
 from exporter.verdict.rules import Protection
-from exporter.verdict.summary import totals
+from exporter.verdict.summary import recovery_point_age_seconds, totals
 from exporter.web.api.documents import (
     Backups,
     Configuration,
@@ -74,18 +74,25 @@ def _project(status: ProjectStatus) -> Project:
         up=status.up,
         result=status.result,
         message=status.message,
+        missing_permission=status.missing_permission,
         last_success=_second(status.last_success),
         unreachable_regions=list(status.unreachable_regions),
     )
 
 
 def _search(query: str, search: SearchStatus) -> Search:
-    return Search(query=query, up=search.up, message=search.message, projects=list(search.projects))
+    return Search(
+        query=query,
+        up=search.up,
+        message=search.message,
+        missing_permission=search.missing_permission,
+        projects=list(search.projects),
+    )
 
 
 def _instance(verdict: Verdict, evaluation: Evaluation) -> Instance:
     history, newest_success = verdict.history, verdict.history.newest_success
-    age = evaluation.now - history.recovery_point if history.recovery_point else None
+    age = recovery_point_age_seconds(verdict, evaluation.now)
     return Instance(
         project=verdict.instance.id.project,
         instance_id=verdict.instance.id.name,
@@ -94,7 +101,7 @@ def _instance(verdict: Verdict, evaluation: Evaluation) -> Instance:
         exempt=verdict.exemption,
         reasons=list(reasons(verdict, evaluation)),
         recovery_point=_second(history.recovery_point),
-        recovery_point_age_seconds=_seconds(age and max(age, timedelta())),
+        recovery_point_age_seconds=None if age is None else max(0, age),
         policy_max_age_seconds=verdict.policy.max_age.total_seconds(),
         policy_critical_age_seconds=verdict.policy.critical_age.total_seconds(),
         next_due=_second(verdict.next_due),

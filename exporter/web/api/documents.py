@@ -35,6 +35,7 @@ class Project(Struct, frozen=True):
     up: Annotated[bool, _text("The last poll succeeded")]
     result: Annotated[PollResult | None, _text("Result of the last poll; null before the first")]
     message: Annotated[str, _text("Why the last poll failed, and what to do; empty after a success")]
+    missing_permission: Annotated[str | None, _text("The IAM permission that the last poll lacked")]
     last_success: Annotated[datetime | None, _text("When the project was last read")]
     unreachable_regions: Annotated[list[str], _text("Regions that the API could not reach")]
 
@@ -45,6 +46,7 @@ class Search(Struct, frozen=True):
     query: str
     up: Annotated[bool | None, _text("The last search succeeded; null before the first")]
     message: Annotated[str, _text("Why the last search failed, and what to do; empty after a success")]
+    missing_permission: Annotated[str | None, _text("The IAM permission that the last search lacked")]
     projects: Annotated[list[str], _text("The projects that the last successful search found")]
 
 

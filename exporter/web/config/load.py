@@ -46,7 +46,7 @@ def load(path: Path, *, allow_empty: bool = True, read: Callable[[Path], bytes] 
             raise WebConfigError([Problem(str(path), None, "", "is empty; write {} for no settings")])
         problems = [document.problem_at(key, message) for key, message in rules.problems(content)]
         if problems:
-            raise WebConfigError(problems)
+            raise WebConfigError(sorted(problems, key=lambda problem: problem.line or 0))
         tls = _tls_context(content.tls_server_config, path.parent, read)
     except UnicodeDecodeError as error:
         raise WebConfigError([Problem(str(path), None, "", "is not UTF-8 text")]) from error

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, cast
 
-from exporter.web.config.names import CLIENT_AUTH_TYPES, CURVES, TLS12_CIPHER_SUITES, VERSIONS
+from exporter.web.config.names import CLIENT_AUTH_TYPES, CURVES, DEFAULT_CIPHER_SUITES, TLS12_CIPHER_SUITES, VERSIONS
 from exporter.web.config.schema import TlsServerConfig
 
 _WEAK_CERTIFICATE = {"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}
@@ -45,8 +45,9 @@ class VerifiedSSLObject(ssl.SSLObject):
         super().do_handshake()
         certificate = self.getpeercert()
         if certificate and not self.context.allowed_sans & _names(certificate):  # type: ignore[attr-defined]
-            error = ssl.SSLCertVerificationError("the client certificate has no allowed subject alternative name")
-            error.reason = "CLIENT_CERTIFICATE_NOT_ALLOWED"
+            error = ssl.SSLCertVerificationError("client certificate not allowed")
+            error.reason = "CERTIFICATE_VERIFY_FAILED"
+            error.verify_message = "no allowed subject alternative name"
             raise error
 
 
@@ -82,11 +83,14 @@ def server_context(config: TlsServerConfig, pem: PemTexts) -> ServerContext:
 
 def _set_cipher_suites(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
     """Set the cipher suites of TLS 1.2; those of TLS 1.3 cannot be chosen, as in Go."""
-    tls12 = [TLS12_CIPHER_SUITES[name] for name in names if name in TLS12_CIPHER_SUITES]
-    if tls12:
-        context.set_ciphers(":".join(tls12))
-    elif names:
+    tls12 = [TLS12_CIPHER_SUITES[name] for name in names or DEFAULT_CIPHER_SUITES if name in TLS12_CIPHER_SUITES]
+    if not tls12:
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        return
+    try:
+        context.set_ciphers(":".join(tls12))
+    except ssl.SSLError as error:
+        raise TlsError("cipher_suites", f"is not supported by {ssl.OPENSSL_VERSION}") from error
 
 
 def _set_curves(context: ssl.SSLContext, names: tuple[str, ...]) -> None:
@@ -157,6 +161,7 @@ def _names(certificate: object) -> set[str]:
 
 def _normalized(name: str) -> str:
     try:
-        return str(ipaddress.ip_address(name.strip()))
+        address = ipaddress.ip_address(name.strip())
     except ValueError:
         return name
+    return str(getattr(address, "ipv4_mapped", None) or address)

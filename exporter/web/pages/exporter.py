@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from exporter.config import InstanceSelector, ProjectTarget, SearchTarget, effective_yaml
 from exporter.facts.model import PollResult
 from exporter.facts.snapshot import ProjectStatus, SearchStatus
+from exporter.googleapis.permissions import MEMBER_ADVICE, UNKNOWN_MEMBER, iam_member, permission_named
 from exporter.runtime import ApiUsage
 from exporter.verdict.evaluate import Evaluation
 from exporter.web.pages.verdicts import Badge
@@ -22,6 +23,7 @@ class ProjectRow:
     status: ProjectStatus
     badge: Badge
     text: str
+    command: str
     unknown_at: datetime | None
     successful: int
     failed: int
@@ -42,6 +44,7 @@ class TargetRow:
     refresh: timedelta | None
     badge: Badge
     text: str
+    command: str
     projects: int
 
 
@@ -71,6 +74,13 @@ class ExporterPage:
     revision: str
     state: str
     last_reload: datetime
+
+    @property
+    def member_advice(self) -> str:
+        """What stands for the account in the commands; empty where they name it, or there are none."""
+        commands = [row.command for row in self.projects] + [row.command for row in self.targets]
+        shown = any(f"--member={UNKNOWN_MEMBER} " in command for command in commands)
+        return MEMBER_ADVICE if shown else ""
 
 
 def exporter_page(evaluation: Evaluation, usage: ApiUsage) -> ExporterPage:
@@ -118,6 +128,7 @@ def _project_row(status: ProjectStatus, evaluation: Evaluation) -> ProjectRow:
         status=status,
         badge=badge,
         text=text,
+        command=_grant_command(status.project, status.missing_permission, evaluation),
         unknown_at=read_at + stale_after if read_at and badge not in (_SUCCESS, _PARTIAL) else None,
         successful=status.polls[PollResult.SUCCESS],
         failed=sum(status.polls.values()) - status.polls[PollResult.SUCCESS],
@@ -155,9 +166,9 @@ def _target_rows(evaluation: Evaluation) -> list[TargetRow]:
             status = searches.get(target.search, SearchStatus())
             badge = {None: _PENDING, True: _SUCCESS, False: _failed("failed")}[status.up]
             text = "no project found" if status.up and not status.projects else status.message
-            row = TargetRow(
-                "search", target.search, selector, target.refresh, badge, text, projects=len(status.projects)
-            )
+            command = _grant_command(target.search, status.missing_permission, evaluation)
+            projects = len(status.projects)
+            row = TargetRow("search", target.search, selector, target.refresh, badge, text, command, projects)
         else:
             row = _project_target_row(target, selector, polled.get(target.project), evaluation)
         rows.append(row)
@@ -172,7 +183,16 @@ def _project_target_row(
     else:
         sharded = evaluation.exporter.shard_total > 1
         badge, text = _PENDING, "not polled yet" + (", or a project of another shard" if sharded else "")
-    return TargetRow("project", target.project, selector, None, badge, text, projects=1)
+    return TargetRow("project", target.project, selector, None, badge, text, command="", projects=1)
+
+
+def _grant_command(resource: str, permission: str | None, evaluation: Evaluation) -> str:
+    """The command that grants a missing permission. It does not name the account of a key file: that is its content."""
+    if permission is None:
+        return ""
+    credentials = evaluation.config.cloudsql.credentials
+    member = UNKNOWN_MEMBER if credentials.file else iam_member(credentials)
+    return permission_named(permission).grant_command(resource, member)
 
 
 def _selector(selector: InstanceSelector) -> str:

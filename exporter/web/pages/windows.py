@@ -233,7 +233,7 @@ def _runs_chart(hours: Sequence[Hour]) -> HourChart:
     most = max(hour.most for hour in hours)
     columns = [_column(hour, hour.most, most, "most", f"at most {hour.most} runs at once") for hour in hours]
     columns += [_column(hour, hour.mean, most, "mean", f"{hour.mean:.1f} runs on average") for hour in hours]
-    description = f"Runs in progress in each hour of the last {DAYS} days: most at once (light), and on average (dark)"
+    description = f"Runs in progress in each hour of the last {DAYS} days: most at once (outlined), on average (filled)"
     return HourChart("load", "Runs in progress", description, most, columns)
 
 

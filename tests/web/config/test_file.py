@@ -14,9 +14,10 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from exporter.web.config import WebConfig, WebConfigError, WebConfigFile, file
-from tests.support.asgi_server import serving
 from tests.support.builders import eventually
 from tests.support.certificates import CLIENT, Certificate, authority, issue
+from tests.support.web import port as port_of
+from tests.support.web import serving
 
 CA = authority()
 HASH, OTHER_HASH = (bcrypt.hashpw(password, bcrypt.gensalt(4)).decode() for password in (b"a", b"b"))
@@ -278,7 +279,8 @@ def test_certificates_are_replaced_without_a_dropped_scrape(path: Path) -> None:
     path.write_text(TLS)
     web_config = WebConfigFile(path)
     trusting = ssl.create_default_context(cadata=CA.cert.decode())
-    with serving(ok, web_config.tls_context) as port:
+    with serving(ok, tls_context=web_config.tls_context) as server:
+        port = port_of(server)
         clients = [Client(port, trusting, reuse) for reuse in (False, True)]
         threads = [threading.Thread(target=client.run) for client in clients]
         for thread in threads:
@@ -322,7 +324,8 @@ def test_tls_and_client_certificates_are_switched_on_and_off(path: Path) -> None
     valid, other = issue(CA, usage=CLIENT), issue(authority("other"), usage=CLIENT)
     path.write_text("{}")
     web_config = WebConfigFile(path)
-    with serving(ok, web_config.tls_context) as port:
+    with serving(ok, tls_context=web_config.tls_context) as server:
+        port = port_of(server)
         assert [get(tls=False), get()] == [200, ConnectionError]
         path.write_text(TLS)
         check(web_config)
@@ -336,3 +339,29 @@ def test_tls_and_client_certificates_are_switched_on_and_off(path: Path) -> None
         path.write_text("{}")
         check(web_config)
         assert get(tls=False) == 200
+
+
+def test_an_open_connection_ends_after_its_next_response_when_tls_settings_change(path: Path) -> None:
+    """So that an authority or a name that was removed has no access for longer than that."""
+    path.write_text(TLS)
+    web_config = WebConfigFile(path)
+    trusting = ssl.create_default_context(cadata=CA.cert.decode())
+    with serving(ok, tls_context=web_config.tls_context) as server:
+        connection = http.client.HTTPSConnection("localhost", port_of(server), timeout=20, context=trusting)
+
+        def kept_open() -> bool:
+            connection.request("GET", "/")
+            with connection.getresponse() as response:
+                assert response.read() == b"ok"
+                return not response.will_close
+
+        assert [kept_open(), kept_open()] == [True, True]
+        issue(CA).write(path.parent, "server")
+        check(web_config)
+        assert [kept_open(), kept_open()] == [False, True]
+        path.write_text(TLS + CLIENTS)
+        check(web_config)
+        assert not kept_open()
+        with pytest.raises((OSError, http.client.HTTPException)):
+            kept_open()
+        connection.close()

@@ -122,7 +122,7 @@ KNOWN_HEADERS = (
         ("- a", ":1: must be a mapping of keys to values"),
         ("a: b: c", ":1: is not YAML: mapping values are not allowed here"),
         ("a: 1\n---\nb: 1", ":2: is not YAML: but found another document"),
-        ("a: &a [*a]", ": is not YAML: maximum recursion depth exceeded"),
+        ("a: &a [*a]", ": is not YAML: nested too deeply"),
         ("basic_auth_user: {}", ":1: basic_auth_user: unknown key; did you mean basic_auth_users?"),
         (
             "web: {}",
@@ -339,6 +339,18 @@ def test_all_problems_are_reported_at_once(folder: Path) -> None:
     ]
 
 
+def test_problems_between_keys_are_in_the_order_of_the_file(folder: Path) -> None:
+    text = (
+        "rate_limit: {burst: 1}\ntls_server_config:\n  client_ca_file: a\n  min_version: TLS12\n  cipher_suites: []\n"
+    )
+    assert [problem.split(": ")[1] for problem in problems(folder, text)] == [
+        "rate_limit.burst",
+        "tls_server_config.client_ca_file",
+        "tls_server_config.min_version",
+        "tls_server_config.cipher_suites",
+    ]
+
+
 def test_a_file_that_cannot_be_read_at_all(tmp_path: Path) -> None:
     with pytest.raises(WebConfigError, match=r"none.yml: cannot be read: No such file or directory"):
         load(tmp_path / "none.yml")
@@ -358,6 +370,27 @@ def test_several_curves_need_a_newer_python(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(ssl.SSLContext, "set_groups", lambda _context, names: groups.append(names), raising=False)
     assert loaded(folder, text).tls
     assert groups == ["X25519:prime256v1"]
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "setting"),
+    [
+        ("set_ecdh_curve", ValueError, "curve_preferences: [X25519]"),
+        ("set_ciphers", ssl.SSLError, "cipher_suites: [TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256]"),
+    ],
+)
+def test_names_that_openssl_does_not_know(
+    folder: Path, function: str, error: type[Exception], setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in FIPS mode."""
+
+    def fail(_context: ssl.SSLContext, name: str) -> None:
+        raise error(name)
+
+    monkeypatch.setattr(ssl.SSLContext, function, fail)
+    assert problems(folder, f"tls_server_config: {{{CERTIFICATE}, {setting}}}") == [
+        f":1: tls_server_config.{setting.split(':', maxsplit=1)[0]}: is not supported by {ssl.OPENSSL_VERSION}"
+    ]
 
 
 def test_secrets_are_neither_in_problems_nor_in_representations(folder: Path, server: Certificate) -> None:

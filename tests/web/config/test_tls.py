@@ -16,8 +16,9 @@ from cryptography import x509
 from starlette.types import Receive, Scope, Send
 
 from exporter.web.config import load
-from tests.support.asgi_server import serving
 from tests.support.certificates import CLIENT, DAY, LOCALHOST, SERVER, Certificate, authority, issue
+from tests.support.web import port as port_of
+from tests.support.web import serving
 
 CA = authority("CA")
 OTHER_CA = authority("other CA")
@@ -54,8 +55,8 @@ def tls_server(folder: Path, settings: str, application: Application | None = No
     file.write_text(settings if "\n" in settings else f"tls_server_config: {{{settings}}}")
     context = load(file).tls
     assert context
-    with serving(application or Application(), lambda: context) as port:
-        yield port
+    with serving(application or Application(), tls_context=lambda: context) as server:
+        yield port_of(server)
 
 
 def client(folder: Path, certificate: Certificate | None = None) -> ssl.SSLContext:
@@ -118,8 +119,8 @@ def test_a_server_with_a_certificate_speaks_tls_only(folder: Path) -> None:
 
 
 def test_a_server_without_a_certificate_speaks_no_tls(folder: Path) -> None:
-    with serving(Application()) as port, pytest.raises(ssl.SSLError):
-        status(port, client(folder))
+    with serving(Application()) as server, pytest.raises(ssl.SSLError):
+        status(port_of(server), client(folder))
 
 
 def test_certificate_key_and_ca_may_be_inline(folder: Path) -> None:
@@ -222,6 +223,19 @@ def test_cipher_suites_of_tls_1_2(folder: Path, settings: str, offered: list[str
         assert cipher[0] == chosen
 
 
+@pytest.mark.parametrize("settings", ["", "cipher_suites: []"])
+def test_only_authenticated_encryption_is_enabled_by_default(folder: Path, settings: str) -> None:
+    with tls_server(folder, f"{FILES}, {settings}") as port:
+        for suite, accepted in (("AES256-GCM-SHA384", True), ("CHACHA20-POLY1305", True), ("AES128-SHA256", False)):
+            context = pinned(client(folder), ssl.TLSVersion.TLSv1_2)
+            context.set_ciphers(f"ECDHE-ECDSA-{suite}")
+            if accepted:
+                assert status(port, context) == 200
+            else:
+                with refused_by_server():
+                    status(port, context)
+
+
 def test_no_common_cipher_suite(folder: Path) -> None:
     context = pinned(client(folder), ssl.TLSVersion.TLSv1_2)
     context.set_ciphers("ECDHE-ECDSA-CHACHA20-POLY1305")
@@ -311,6 +325,7 @@ NAMES = (
     [
         ("prometheus.example.com", True),
         ("192.0.2.1", True),
+        ("'::ffff:192.0.2.1'", True),
         ("2001:db8::1", True),
         ("2001:0DB8:0:0:0:0:0:1", True),
         ("alice@example.com", True),
@@ -342,6 +357,24 @@ def test_allowed_names_of_clients(
             with refused_by_server():
                 status(port, pinned(client(folder, certificate), version))
     assert application.requests == accepted
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [
+        (lambda: None, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        (lambda: issue(CA, NAMES, usage=CLIENT, valid=(-2 * DAY, -DAY)), "certificate has expired"),
+        (lambda: issue(OTHER_CA, NAMES, usage=CLIENT), "unable to get local issuer certificate"),
+        (lambda: issue(CA, LOCALHOST, usage=CLIENT), "no allowed subject alternative name"),
+    ],
+)
+def test_the_log_says_why_a_client_was_refused(
+    folder: Path, certificate: Callable[[], Certificate | None], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = f"{FILES}, {VERIFY}, client_allowed_sans: [alice@example.com]"
+    with tls_server(folder, settings) as port, refused_by_server():
+        status(port, client(folder, certificate()))
+    assert [vars(record)["reason"] for record in caplog.records] == [f"TLS handshake failed: {reason}"]
 
 
 def test_a_resumed_session_has_its_certificate(folder: Path) -> None:

@@ -74,6 +74,32 @@ def test_a_failing_project_tells_when_its_verdicts_become_unknown() -> None:
     assert (never_read.unknown_at, never_read.instances) == (None, None)
 
 
+@pytest.mark.parametrize(
+    ("credentials", "member"),
+    [
+        ("adc", "MEMBER"),
+        ({"impersonate": "sa@p.iam.gserviceaccount.com"}, "serviceAccount:sa@p.iam.gserviceaccount.com"),
+        ({"file": "KEY"}, "MEMBER"),
+    ],
+)
+def test_a_missing_permission_comes_with_the_command_that_grants_it(
+    tmp_path: Path, credentials: object, member: str
+) -> None:
+    key = tmp_path / "key.json"
+    key.write_text('{"client_email": "secret@p.iam.gserviceaccount.com"}')
+    credentials = {"file": str(key)} if credentials == {"file": "KEY"} else credentials
+    settings = config(cloudsql={"credentials": credentials}, targets=[{"search": "labels.env=prod"}])
+    search = SearchStatus(up=False, message="403", missing_permission="resourcemanager.projects.get")
+    failing = status("x$y", PollResult.FORBIDDEN, "403", missing_permission="cloudsql.instances.list")
+    shown = page(failing, searches={"labels.env=prod": search}, settings=settings)
+    assert shown.projects[0].command == (
+        f"gcloud projects add-iam-policy-binding 'x$y' --member={member} --role=roles/cloudsql.viewer --condition=None"
+    )
+    assert shown.targets[0].command.endswith(f"--member={member} --role=roles/browser --condition=None")
+    assert shown.member_advice.startswith("MEMBER is the account" if member == "MEMBER" else "")
+    assert bool(shown.member_advice) is (member == "MEMBER")
+
+
 def test_of_very_many_projects_the_first_are_shown_and_all_are_counted() -> None:
     statuses = [status(f"p{number:04}", PollResult.SUCCESS) for number in range(MAX_PROJECTS + 1)]
     shown = page(*statuses, status("z", PollResult.QUOTA))
@@ -142,6 +168,7 @@ def test_the_page_shows_what_was_read_and_requested(simulator: Simulator) -> Non
     assert "1 of 3 projects read completely by the last poll" in text
     assert text.index("✖ forbidden") < text.index("▲ partial") < text.index("✔ success")
     assert "grant cloudsql.instances.list" in text
+    assert "gcloud projects add-iam-policy-binding sealed --member=MEMBER --role=roles/cloudsql.viewer" in text
     assert re.search(r"instances\.list \d+ .*1 × 403", text)
     assert "Rate limit 60000 requests per minute Unreadable items" in text
     assert "Version 0.1.0" in text
@@ -184,3 +211,15 @@ def test_no_secret_of_a_key_file_is_shown(tmp_path: Path) -> None:
     assert str(key) in shown
     assert "abc123" not in shown
     assert "hunter2" not in shown
+
+
+def test_a_lower_rate_after_quota_errors_is_shown_beside_the_configured_one(simulator: Simulator) -> None:
+    settings = config(simulator.url, ("shop-prod",))
+    exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
+    simulator.faults.add(Fault("quota", project="shop-prod", times=1))
+    exporter.poll_once(lambda _done, _total: None)
+    with serving(application(exporter)) as server:
+        text = text_of(fetch(f"{server.urls[0]}exporter").text)
+    assert re.search(
+        r"60000 requests per minute; at present \d+, since the API answered that its quota is exceeded", text
+    )

@@ -1,0 +1,43 @@
+"""What a poll could not read, and the commands that grant the missing permissions, as text."""
+
+from collections.abc import Collection
+
+from exporter.cli.selection import unknown_projects
+from exporter.cli.terminal import print_advice, print_error
+from exporter.errors import ExitCode
+from exporter.googleapis.permissions import MEMBER_ADVICE, UNKNOWN_MEMBER, iam_member, permission_named
+from exporter.verdict import summary
+from exporter.verdict.evaluate import Evaluation
+
+
+def problems(evaluation: Evaluation, projects: Collection[str] = ()) -> list[str]:
+    """What could not be read completely, one text each; `projects` are those that the user selected."""
+    return [
+        *(f"project {project}: no target names or finds it" for project in unknown_projects(evaluation, projects)),
+        *summary.problems(evaluation),
+    ]
+
+
+def grants(evaluation: Evaluation) -> list[str]:
+    """The missing permissions, each with the command that grants it, as lines; empty where none is missing."""
+    missing = summary.missing_permissions(evaluation)
+    if not missing:
+        return []
+    member = iam_member(evaluation.config.cloudsql.credentials)
+    lines = ["Missing permissions:"]
+    for subject, permission in missing:
+        command = permission_named(permission).grant_command(subject, member)
+        lines += [f"  {subject}: {permission}", f"    {command}"]
+    if member == UNKNOWN_MEMBER:
+        lines.append(f"  ({MEMBER_ADVICE})")
+    return lines
+
+
+def report_problems(evaluation: Evaluation, projects: Collection[str] = (), *, advise: bool = True) -> ExitCode:
+    """Print what could not be read completely and, with `advise`, what to grant. Returns the resulting exit code."""
+    texts = problems(evaluation, projects)
+    for text in texts:
+        print_error(text)
+    for line in grants(evaluation) if advise else ():
+        print_advice(line)
+    return ExitCode.UNREADABLE if texts else ExitCode.OK

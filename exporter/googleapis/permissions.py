@@ -1,0 +1,67 @@
+"""IAM permissions that the exporter needs, the roles that have them, and the commands that grant these roles.
+
+Source: the access control pages of Cloud SQL and Resource Manager, and IAM's reference of roles.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from exporter.config import Credentials
+
+UNKNOWN_MEMBER = "MEMBER"  # stands for an account in a command
+MEMBER_ADVICE = (
+    f"{UNKNOWN_MEMBER} is the account of the exporter, such as serviceAccount:NAME@PROJECT.iam.gserviceaccount.com"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """A permission, and the predefined role with the fewest permissions that has it.
+
+    `binding_command` is the command that adds a binding for the role to a policy; `{resource}` stands for the project
+    that could not be read. A search covers what its organization, or single folders or projects, allow.
+    """
+
+    name: str
+    role: str
+    binding_command: str = "gcloud projects add-iam-policy-binding {resource}"
+
+    def grant_command(self, resource: str, member: str) -> str:
+        """The command that grants the role to a member, quoted for a shell."""
+        binding = self.binding_command.format(resource=shlex.quote(resource))
+        return f"{binding} --member={shlex.quote(member)} --role={self.role} --condition=None"
+
+
+_CLOUD_SQL_VIEWER = "roles/cloudsql.viewer"
+
+PERMISSIONS: Mapping[str, Permission] = MappingProxyType(  # by the API method that needs it
+    {
+        "instances.list": Permission("cloudsql.instances.list", _CLOUD_SQL_VIEWER),
+        "backupRuns.list": Permission("cloudsql.backupRuns.list", _CLOUD_SQL_VIEWER),
+        "backupRuns.get": Permission("cloudsql.backupRuns.get", _CLOUD_SQL_VIEWER),
+        "projects.search": Permission(
+            "resourcemanager.projects.get",
+            "roles/browser",
+            "gcloud organizations add-iam-policy-binding ORGANIZATION_ID",
+        ),
+    }
+)
+
+
+def permission_named(name: str) -> Permission:
+    """The entry of a permission."""
+    return next(permission for permission in PERMISSIONS.values() if permission.name == name)
+
+
+def iam_member(credentials: Credentials) -> str:
+    """The account of the exporter as IAM policies name it; UNKNOWN_MEMBER where the configuration does not tell it."""
+    account: object = credentials.impersonate
+    if credentials.file:
+        try:
+            account = json.loads(credentials.file.read_bytes())["client_email"]
+        except (OSError, ValueError, KeyError, TypeError):
+            account = None
+    return f"serviceAccount:{account}" if isinstance(account, str) else UNKNOWN_MEMBER
