@@ -13,7 +13,7 @@ from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.web import Sites, application
 from exporter.web.static_files import FILES
-from tests.support.builders import config, world
+from tests.support.builders import MINUTE, NOW, config, world
 from tests.support.hostile import HOSTILE_NAMES
 from tests.support.processes import fetch
 from tests.support.web import serving
@@ -31,6 +31,8 @@ PAGES = (
     "instances/museum/never",
     "instances/museum/failin",
     "instances/nowhere/a/b",
+    "windows?project=museum",
+    "exporter",
 )
 VOID = {"meta", "link", "input", "option", "line", "circle", "rect", "path", "br"}
 
@@ -233,6 +235,19 @@ def test_text_from_outside_is_isolated_and_creates_no_elements(hostile: str, pat
     bare = [text for text, tags in page.texts if "museum" in text or any(name in text for name in HOSTILE_NAMES[:4])]
     outside = [text for text, tags in page.texts if text in bare and not {"bdi", "title", "option"} & set(tags)]
     assert outside == []
+
+
+def test_today_begins_at_midnight_utc_also_without_a_poll(simulator: Simulator) -> None:
+    now = [NOW.replace(hour=23, minute=59)]
+    exporter = Exporter(lambda: config(simulator.url), lambda: now[0], process_metrics=False)
+    exporter.poll_once(lambda _done, _total: None)
+    days = []
+    with serving(application(exporter)) as server:
+        for minutes in (0, 2):
+            now[0] += minutes * MINUTE
+            text = fetch(f"{server.urls[0]}?q=healthy&limit=1").text
+            days.append([title[:6] for title in re.findall(r'class="day [a-z_]+" title="([^"]+)"', text)])
+    assert [(found[0], found[-1], len(found)) for found in days] == [("Nov 10", "Nov 23", 14), ("Nov 11", "Nov 24", 14)]
 
 
 def test_a_project_that_cannot_be_read_is_named_before_the_instances(url: str) -> None:
