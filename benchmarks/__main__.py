@@ -33,6 +33,7 @@ MAX_CPU_SHARE = {
     ("script-newest", "full listing"): 0.70,
 }
 DAY = {"quiet polls": 24 * 60 // 5, "full listings": 24 // 6, "scrapes": 24 * 60 * 60 // 15}
+MAX_PAGE_SECONDS = {"status page": 0.05, "page of an instance": 0.02}
 KIBIBYTE = 1024
 MEBIBYTE = 1024**2
 
@@ -176,6 +177,7 @@ def _measure_serving(fleet: Fleet, sections: list[Section], polls_cpu: tuple[flo
                 median,
                 fleet.target(5),
             )
+        _add_pages(fleet, section, exporter.url)
         _add_day(section, *polls_cpu, _cpu_per_scrape(fleet, exporter), _cpu_per_idle_second(exporter))
         memory, peak = exporter.memory(), exporter.peak_memory()
     _log("  restarting it from saved state")
@@ -200,6 +202,17 @@ def _measure_serving(fleet: Fleet, sections: list[Section], polls_cpu: tuple[flo
         fleet.result(startup <= limit),
     )
     return medians["gzip"], memory
+
+
+def _add_pages(fleet: Fleet, section: Section, url: str) -> None:
+    """Add the time of the status page and of an instance's page, compressed, over a keep-alive connection."""
+    worst = json.loads(programs.fetch(f"{url}api/v1/status?limit=1"))["instances"][0]
+    paths = {"status page": "", "page of an instance": f"instances/{worst['project']}/{worst['instance_id']}"}
+    clients = {name: scrapes.Client(url + path, compressed=True, keep_alive=True) for name, path in paths.items()}
+    measures = {name: client.scrape for name, client in clients.items()}
+    for name, median in scrapes.medians(measures, fleet.options.rounds, set(), alternate=False).items():
+        limit = MAX_PAGE_SECONDS[name]
+        section.add_value(name, seconds(median), f"at most {seconds(limit)}", fleet.result(median <= limit))
 
 
 def _add_day(section: Section, quiet: float, full: float, scrape: float, idle: float) -> None:
