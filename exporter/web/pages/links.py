@@ -74,8 +74,11 @@ def commands(verdict: Verdict) -> list[Command]:
         Command("Show the instance", _gcloud("instances", "describe", name, project=identity.project)),
         Command("List its backups", _gcloud("backups", "list", instance=name, project=identity.project)),
         Command("List its operations", _gcloud("operations", "list", instance=name, project=identity.project)),
-        Command("Create a backup now", _gcloud("backups", "create", instance=name, project=identity.project)),
     ]
+    if not verdict.instance.can_have_backups:
+        return found
+    create = _gcloud("backups", "create", instance=name, project=identity.project)
+    found.append(Command("Create a backup now", create))
     if newest:
         options = {"restore-instance": f"{name}-restored", "backup-instance": name, "project": identity.project}
         purpose = "Restore the newest backup to another instance, which must exist and is overwritten"

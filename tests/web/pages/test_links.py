@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from exporter.facts.model import InstanceId
+from exporter.facts.model import InstanceId, InstanceType
 from exporter.web.pages.links import (
     Sites,
     commands,
@@ -68,6 +68,12 @@ def test_with_point_in_time_recovery_a_clone_is_made_of_a_time() -> None:
 
 def test_without_a_backup_nothing_can_be_restored() -> None:
     assert not any("restore" in command.command for command in commands(verdict_on()))
+
+
+def test_a_replica_has_no_commands_to_back_up_or_restore() -> None:
+    replica = replace(INSTANCE, type=InstanceType.READ_REPLICA_INSTANCE)
+    purposes = [command.purpose for command in commands(verdict_on(instance=replica))]
+    assert purposes == ["Show the instance", "List its backups", "List its operations"]
 
 
 def test_a_shell_reads_hostile_names_as_single_words() -> None:
