@@ -148,8 +148,7 @@ class SqliteLedger:
             return
 
         def write(connection: sqlite3.Connection) -> None:
-            for table in ("record", "project"):
-                statement = f"DELETE FROM {table} WHERE project = ?"  # noqa: S608 (one of two fixed words)
+            for statement in ("DELETE FROM record WHERE project = ?", "DELETE FROM project WHERE project = ?"):
                 connection.executemany(statement, ((project,) for project in expired))
 
         if self._try_write(write):
