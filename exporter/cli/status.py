@@ -3,6 +3,7 @@
 import argparse
 import sys
 import threading
+from collections.abc import Callable
 
 from exporter.cli.formats import FORMATS
 from exporter.cli.problems import report_problems
@@ -16,6 +17,8 @@ from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.rules import Protection
 from exporter.verdict.summary import WORST_FIRST
 
+PRIVILEGES_TIMEOUT = 5.0  # seconds that the output may be delayed by advice about privileges
+
 
 def status(options: argparse.Namespace) -> ExitCode:
     """Poll once, or at every interval, without saved state, and print the verdicts."""
@@ -23,7 +26,7 @@ def status(options: argparse.Namespace) -> ExitCode:
     if options.watch:
         return _watch(exporter, options)
     with progress_bar() as progress:
-        evaluation = exporter.poll_all(progress)
+        evaluation = _poll(exporter, progress)
     return _report(evaluation, options)
 
 
@@ -35,7 +38,7 @@ def _watch(exporter: Exporter, options: argparse.Namespace) -> ExitCode:
 
     def poll_and_report() -> None:
         with progress_bar() as progress:
-            evaluation = exporter.poll_all(progress)
+            evaluation = _poll(exporter, progress)
         if on_terminal:
             clear_screen()
         codes[:] = [_report(evaluation, options)]
@@ -51,6 +54,13 @@ def _watch(exporter: Exporter, options: argparse.Namespace) -> ExitCode:
         if on_terminal:
             print_advice("")  # ends the line with the ^C
     return codes[0]
+
+
+def _poll(exporter: Exporter, progress: Callable[[int, int], None]) -> Evaluation:
+    """Poll once, and find out which privileges the exporter does not need."""
+    evaluation = exporter.poll_all(progress)
+    exporter.check_privileges(PRIVILEGES_TIMEOUT)
+    return exporter.evaluate(evaluation)
 
 
 def _report(evaluation: Evaluation, options: argparse.Namespace) -> ExitCode:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 APPLICATION_ID = 0x43534245  # "CSBE", which identifies the file
 VERSION = 3
 FILE, LOCK = "ledger.sqlite3", "lock"
+FOLDER_MODE = 0o700  # of a new folder
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 PRAGMA application_id = {APPLICATION_ID};
@@ -91,7 +92,7 @@ class SqliteLedger:
         """Open or create the file. Raises StateInUseError, StateError or CorruptStateError."""
         with ExitStack() as undo:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
                 lock = _lock_folder(folder / LOCK)
                 undo.callback(os.close, lock)
                 connection = _connect(folder / FILE)
