@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import polls, programs, report, scrapes
+from benchmarks import connections, polls, programs, report, scrapes
 from benchmarks.report import Section, seconds
 
 SLOW_PEERS = {"prometheus_client", "node_exporter", "pushgateway"}  # scrapes take seconds: fewer rounds
@@ -102,10 +102,21 @@ def main() -> int:
     if len(comparable) > 1:
         sections.append(_growth(comparable))
         report.show(sections[-1:])
+    sections += _measure_connections()
+    report.show(sections[-2:])
     if not options.no_results:
         report.write(sections, f"python -m benchmarks --sizes={options.sizes}")
         _log(f"written: benchmarks/{report.RESULTS.name}")
     return 0
+
+
+def _measure_connections() -> list[Section]:
+    """Measure TLS and passwords, and scrapes during an attack."""
+    _log("[bold]connections[/]")
+    _log("  scraping with TLS and a password")
+    security = connections.tls_and_passwords(SMALL_TARGET_SIZE)
+    _log("  scraping for a minute during an attack")
+    return [security, connections.under_attack(1000)]
 
 
 def _measure_polls(fleet: Fleet, sections: list[Section]) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from tests.support.certificates import authority, issue
 
 PASSWORD = "a password"  # nosec B105 # noqa: S105 (of the benchmark)
 COST = 10  # of bcrypt; the default of most tools
-ROUNDS = 200
+ROUNDS = 100  # scrapes of each kind
 ATTACK = 60.0  # seconds
 MAX_UNDER_ATTACK = 0.5  # seconds
 VARIANTS = {"plain": (False, False), "TLS": (True, False), "password": (False, True), "TLS and password": (True, True)}

@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -42,6 +43,7 @@ class _Shared:
     instrumentation: Instrumentation
     code_labels: CodeLabels
     changed: threading.Event  # set when there is something to render
+    observed: dict[str, float]  # when each project was last polled, on the monotonic clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +82,11 @@ class Exporter:
         self._shared = _Shared(
             clock,
             shard,
-            open_ledger(config.state.path if use_saved_state else None),
+            open_ledger(config.state.path if use_saved_state else None, config.state.history),
             Instrumentation(process=process_metrics),
             CodeLabels(),
             threading.Event(),
+            {},
         )
         self._reloading, self._stopped = threading.Lock(), threading.Event()
         rate_limiter = RateLimiter(config.cloudsql.requests_per_minute)
@@ -196,7 +199,8 @@ class Exporter:
             reload_successful=running.info.reload_successful and self._web_config_successful(),
             unneeded_privileges=self._unneeded_privileges,
         )
-        return evaluate(running.poller.snapshot, running.config, info, self._shared.clock(), before)
+        poller = running.poller
+        return evaluate(poller.snapshot, running.config, info, self._shared.clock(), before, poller.verdicts)
 
     def exposition(self, content_type: str, *, gzip: bool = False) -> Body:
         """Everything known, as the body of a scrape's response."""
@@ -263,6 +267,8 @@ def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> tupl
         on_unreadable=shared.instrumentation.unreadable,
         on_change=shared.changed.set,
         stop=stop,
+        monotonic=time.monotonic if shared.clock is system_clock else lambda: shared.clock().timestamp(),
+        observed=shared.observed,
     )
 
 

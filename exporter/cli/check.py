@@ -17,7 +17,7 @@ from exporter.verdict import summary
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.reasons import reasons, recovery_point_age
-from exporter.verdict.rules import Protection
+from exporter.verdict.rules import WORST_FIRST, Protection
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _totals(verdicts: Sequence[Verdict]) -> str:
 
 def _counts(verdicts: Sequence[Verdict]) -> list[tuple[Protection, int]]:
     states = [verdict.state for verdict in verdicts]
-    return [(state, states.count(state)) for state in summary.WORST_FIRST]
+    return [(state, states.count(state)) for state in WORST_FIRST]
 
 
 def _needs_attention(verdict: Verdict) -> bool:

@@ -23,8 +23,7 @@ from exporter.errors import ExitCode
 from exporter.googleapis import CredentialsError
 from exporter.polling import shard
 from exporter.simulator import KINDS, Fault, parse_world
-from exporter.verdict.rules import Protection
-from exporter.verdict.summary import WORST_FIRST
+from exporter.verdict.rules import WORST_FIRST, Protection
 from exporter.web import path_prefix, split_address
 
 Command = Callable[[argparse.Namespace], int]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from exporter.config import Config, ConfigError, State, load
+from exporter.config import Config, ConfigError, load
 from exporter.errors import ExitCode
 from exporter.facts.model import Clock
 from exporter.googleapis import CredentialsError
@@ -91,7 +91,9 @@ def _services(options: argparse.Namespace, exporter: Exporter, web_config: WebCo
 
 def with_state_path(config: Config, path: Path | None) -> Config:
     """The configuration with the state folder of the flag, if given."""
-    return config if path is None else config.model_copy(update={"state": State(path=path)})
+    return (
+        config if path is None else config.model_copy(update={"state": config.state.model_copy(update={"path": path})})
+    )
 
 
 def tune_interpreter() -> None:

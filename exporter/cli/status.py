@@ -14,8 +14,7 @@ from exporter.errors import ExitCode
 from exporter.polling.poller import run_every
 from exporter.runtime import Exporter
 from exporter.verdict.evaluate import Evaluation
-from exporter.verdict.rules import Protection
-from exporter.verdict.summary import WORST_FIRST
+from exporter.verdict.rules import WORST_FIRST, Protection
 
 PRIVILEGES_TIMEOUT = 5.0  # seconds that the output may be delayed by advice about privileges
 

@@ -286,9 +286,10 @@ DEFAULT_POLICY = Policy()
 
 
 class State(_Section):
-    """Location of the state that survives a restart."""
+    """The state that survives a restart."""
 
     path: Path | None = Path("data")
+    history: PositiveDuration = timedelta(days=400)
 
 
 class Config(_Section):

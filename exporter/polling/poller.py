@@ -4,12 +4,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
 from exporter.config import Config, SearchTarget
+from exporter.facts.daily import DailyRecord
 from exporter.facts.model import Clock, PollResult
 from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
@@ -20,6 +21,9 @@ from exporter.polling.workers import WorkerPool
 from exporter.scan.incremental import ScanOptions, scan
 from exporter.scan.source import Source, SourceError
 from exporter.state.ledger import Ledger
+from exporter.verdict.assess import Verdict
+from exporter.verdict.daily import observe
+from exporter.verdict.evaluate import ProjectVerdicts, project_verdicts
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ class PollerDependencies:
     `source` makes a Source with a deadline on the monotonic clock. `code_label` returns the label value of an error
     code. `on_unreadable` is called with the kind of each item that is not fully readable, `on_change` when the snapshot
     has changed. `stop`, which the workers set when they are stopped, ends polling and every wait of the source.
+    `monotonic` is a clock in seconds; `observed` holds, by that clock, when the last poll of each project ended.
     """
 
     source: Callable[[float], Source]
@@ -54,6 +59,8 @@ class PollerDependencies:
     on_unreadable: Callable[[str], None]
     on_change: Callable[[], None]
     stop: threading.Event
+    monotonic: Callable[[], float] = time.monotonic
+    observed: dict[str, float] = field(default_factory=dict)
 
 
 class Poller:
@@ -66,6 +73,7 @@ class Poller:
         self._config, self._shard = config, shard
         self._dependencies, self._workers, self._stop = dependencies, dependencies.workers, dependencies.stop
         self.snapshot = _only_shard(snapshot, shard)
+        self.verdicts: Mapping[str, ProjectVerdicts] = {}  # after the last poll of each project
         self._polled_selectors: dict[str, Selectors] = {}  # of the last poll of each project that was begun
         self._reported: set[tuple[str, str, str]] = set()  # unreadable project, kind and field: warned of once
         self._last_search: dict[str, float] = {}  # by query, on the monotonic clock
@@ -141,6 +149,7 @@ class Poller:
             if self._targets.complete:
                 queries = {target.search for target in self._config.targets if isinstance(target, SearchTarget)}
                 self.snapshot = self.snapshot.only(self._targets.selectors, queries)
+                self.verdicts = {name: found for name, found in self.verdicts.items() if name in self.snapshot.projects}
         if self._targets.complete:
             self._dependencies.ledger.forget(self._targets.selectors, self._dependencies.clock())
         self._dependencies.on_change()
@@ -188,12 +197,40 @@ class Poller:
             after = before.failed(result.result, str(result), duration, result.missing_permission)
         else:
             after = before.succeeded(result, duration)
-            self._dependencies.ledger.save(project, result)  # before it is published: a counter never decreases
+        with self._compute_lock:
+            verdicts, days = self._observe(before, after)
+        # Saved before it is published: a counter never decreases.
+        self._dependencies.ledger.save(project, after.scan if after.scan is not before.scan else None, days)
         with self._lock:
             if self._still_targeted(project):
                 self.snapshot = self.snapshot.with_project(after)
+                self.verdicts = {**self.verdicts, project: verdicts} if verdicts else self.verdicts
         self._dependencies.on_change()
         _log_change(before, after)
+
+    def _observe(self, before: ProjectStatus, after: ProjectStatus) -> tuple[ProjectVerdicts | None, list[DailyRecord]]:
+        """The verdicts after a poll, and the daily record up to now; none for a project that was never read."""
+        if not after.scan:
+            return None, []
+        project, dependencies = after.project, self._dependencies
+        now, monotonic = dependencies.clock(), dependencies.monotonic()
+        record = dependencies.ledger.daily_record(project)
+        elapsed = timedelta()
+        if record and project in dependencies.observed:
+            passed = timedelta(seconds=monotonic - dependencies.observed[project])
+            elapsed = max(elapsed, min(passed, now - record.project.observed_until))
+        dependencies.observed[project] = monotonic
+        cached = self.verdicts.get(project)
+
+        def known(timestamp: datetime) -> list[Verdict]:
+            nonlocal cached
+            if not before.scan:
+                return []
+            cached = project_verdicts(before.scan, self._config, timestamp, cached)
+            return list(cached.verdicts.values())
+
+        verdicts = project_verdicts(after.scan, self._config, now, cached)
+        return verdicts, observe(record, known, list(verdicts.verdicts.values()), now, elapsed)
 
     def _restored_status(self, project: str) -> ProjectStatus:
         """A project that was not a target a moment ago; its saved scan is used, above all for the counters."""

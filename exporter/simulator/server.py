@@ -91,9 +91,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Respond from the world, subject to the active faults."""
         url = urlsplit(self.path)
         self.simulator.requests.append(self.path)
-        request = Request(
-            self.simulator.world, url.path, dict(parse_qsl(url.query)), None if body is None else _parsed(body)
-        )
+        content = None if body is None else _parsed(body)
+        request = Request(self.simulator.world, url.path, dict(parse_qsl(url.query)), content)
         self._send(self.simulator.faults.apply(request, respond(request)))
 
     def do_DELETE(self) -> None:

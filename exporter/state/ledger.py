@@ -4,18 +4,22 @@ The effects of one poll are written in one transaction before they are published
 """
 
 import logging
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from exporter.facts.counters import EXPIRE_AFTER
+from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay
 from exporter.facts.record import ProjectScan
 
 log = logging.getLogger(__name__)
 
+DAY = timedelta(days=1)
+MAX_DAYS_IN_MEMORY = 14
+
 
 class Ledger(Protocol):
-    """Stores the last scan of each project."""
+    """Stores the last scan of each project, and its daily record."""
 
     @property
     def persistent(self) -> bool:
@@ -27,8 +31,17 @@ class Ledger(Protocol):
     def last_scan(self, project: str) -> ProjectScan | None:
         """The last scan of a project, which may not have been a target for a while."""
 
-    def save(self, project: str, scan: ProjectScan) -> None:
-        """Replace the project's scan. A failure is logged, and shown by `persistent`."""
+    def daily_record(self, project: str) -> DailyRecord | None:
+        """The last daily record of a project."""
+
+    def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
+        """The recorded days of an instance, from one to another, oldest first."""
+
+    def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
+        """Replace the project's scan, if one is given, and its daily record by these of consecutive days.
+
+        A failure is logged, and shown by `persistent`.
+        """
 
     def forget(self, targeted: Collection[str], now: datetime) -> None:
         """Delete projects that are not targeted and were last read more than a week ago."""
@@ -44,6 +57,7 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self._scans: dict[str, ProjectScan] = {}
+        self._days: dict[str, dict[date, DailyRecord]] = {}
 
     def scans(self) -> Mapping[str, ProjectScan]:
         """None: nothing was saved before the start."""
@@ -53,9 +67,28 @@ class MemoryLedger:
         """The last scan of a project."""
         return self._scans.get(project)
 
-    def save(self, project: str, scan: ProjectScan) -> None:
-        """Replace the project's scan."""
-        self._scans[project] = scan
+    def daily_record(self, project: str) -> DailyRecord | None:
+        """The last daily record of a project."""
+        return next(reversed(self._days.get(project, {}).values()), None)
+
+    def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
+        """The recorded days of an instance; a record replaces what the one before it says about the day before."""
+        found: dict[date, tuple[ProjectDay, InstanceDay]] = {}
+        for day, record in self._days.get(project, {}).items():
+            if day - DAY in found and instance in record.day_before:
+                found[day - DAY] = (found[day - DAY][0], record.day_before[instance])
+            if first <= day <= last and instance in record.instances:
+                found[day] = (record.project, record.instances[instance])
+        return list(found.values())
+
+    def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
+        """Replace the project's scan and daily record."""
+        if scan:
+            self._scans[project] = scan
+        records = self._days.setdefault(project, {})
+        records.update({record.project.day: record for record in days})
+        for day in list(records)[:-MAX_DAYS_IN_MEMORY]:
+            del records[day]
 
     def forget(self, targeted: Collection[str], now: datetime) -> None:
         """Delete expired projects."""

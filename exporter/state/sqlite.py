@@ -6,27 +6,30 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 from exporter.errors import UserError
+from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay
 from exporter.facts.record import ProjectScan, Record, RemovedInstance
-from exporter.state import rows
+from exporter.state import daily_tables, rows
+from exporter.state.daily_tables import DEFAULT_HISTORY, DailyTables
 from exporter.state.ledger import Ledger, MemoryLedger, expired_projects
 
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x43534245  # "CSBE", which identifies the file
-VERSION = 3
+VERSION = 4
 FILE, LOCK = "ledger.sqlite3", "lock"
 FOLDER_MODE = 0o700  # of a new folder
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
+{daily_tables.SCHEMA}
 CREATE TABLE project (project TEXT PRIMARY KEY, read_at TEXT NOT NULL, scan BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE record (
     project TEXT NOT NULL, instance TEXT NOT NULL, body BLOB NOT NULL, runs BLOB NOT NULL,
@@ -34,6 +37,9 @@ CREATE TABLE record (
 ) WITHOUT ROWID;
 COMMIT;
 """
+MIGRATIONS = {  # the statements that change a file of a version into one of the next
+    3: f"BEGIN IMMEDIATE; {daily_tables.SCHEMA} PRAGMA user_version = 4; COMMIT;",
+}
 _NOT_CORRUPTION = {  # errors of SQLite that say nothing about the file's content
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
@@ -59,15 +65,16 @@ class CorruptStateError(StateError):
     """The content of the state file is damaged."""
 
 
-def open_ledger(folder: Path | None) -> Ledger:
+def open_ledger(folder: Path | None, history: timedelta = DEFAULT_HISTORY) -> Ledger:
     """The ledger in a folder; one in memory if that cannot be used, which is logged.
 
-    A damaged file is renamed, so that the next start creates a new one. Raises StateInUseError.
+    Days are stored for `history`. A damaged file is renamed, so that the next start creates a new one. Raises
+    StateInUseError.
     """
     if folder is None:
         return MemoryLedger()
     try:
-        return SqliteLedger.open(folder)
+        return SqliteLedger.open(folder, history)
     except CorruptStateError as error:
         reason = f"is damaged ({error}) and {_quarantine(folder / FILE)}"
     except StateError as error:
@@ -81,14 +88,15 @@ def open_ledger(folder: Path | None) -> Ledger:
 class SqliteLedger:
     """A ledger in an SQLite file. Safe to share between threads."""
 
-    def __init__(self, file: Path, connection: sqlite3.Connection, folder_lock: int) -> None:
+    def __init__(self, file: Path, connection: sqlite3.Connection, folder_lock: int, history: timedelta) -> None:
         self._file, self._connection, self._folder_lock = file, connection, folder_lock
         self._lock = threading.Lock()
         self._scans = _read_scans(connection)
+        self._daily = DailyTables(connection, history)
         self.persistent = True
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: Path, history: timedelta = DEFAULT_HISTORY) -> Self:
         """Open or create the file. Raises StateInUseError, StateError or CorruptStateError."""
         with ExitStack() as undo:
             try:
@@ -97,7 +105,7 @@ class SqliteLedger:
                 undo.callback(os.close, lock)
                 connection = _connect(folder / FILE)
                 undo.callback(connection.close)
-                ledger = cls(folder / FILE, connection, lock)
+                ledger = cls(folder / FILE, connection, lock, history)
             except OSError as error:
                 raise StateError(str(error)) from error
             except (sqlite3.DatabaseError, ValueError) as error:  # a row that cannot be decoded is a ValueError
@@ -120,27 +128,48 @@ class SqliteLedger:
         """The last scan of a project."""
         return self._scans.get(project)
 
-    def save(self, project: str, scan: ProjectScan) -> None:
-        """Write what differs from the saved scan, in one transaction."""
+    def daily_record(self, project: str) -> DailyRecord | None:
+        """The last daily record of a project."""
+        with self._lock:
+            try:
+                return self._daily.latest(project)
+            except (sqlite3.Error, ValueError) as error:
+                log.error("cannot read the daily record of project %s: %s", project, error)
+                return None
+
+    def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
+        """The recorded days of an instance, from one to another, oldest first."""
+        with self._lock:
+            return self._daily.read(project, instance, first, last)
+
+    def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
+        """Write what differs from the saved scan and daily record, in one transaction."""
+        days = self._daily.with_unsaved(project, days)
+
+        def write(connection: sqlite3.Connection) -> None:
+            if scan:
+                self._write_scan(connection, project, scan)
+            self._daily.write(project, days)
+
+        if self._try_write(write):
+            self._daily.saved(project, days)
+            if scan:
+                self._scans[project] = scan
+
+    def _write_scan(self, connection: sqlite3.Connection, project: str, scan: ProjectScan) -> None:
         before = _instances(self._scans.get(project))
         after = _instances(scan)
         changed = {name: rows.encode_record(record) for name, record in after.items() if before.get(name) is not record}
-        body = rows.encode_scan(scan)
-
-        def write(connection: sqlite3.Connection) -> None:
-            statement = "INSERT OR REPLACE INTO project (project, read_at, scan) VALUES (?, ?, ?)"
-            connection.execute(statement, (project, scan.read_at.isoformat(), body))
-            connection.executemany(
-                "INSERT OR REPLACE INTO record (project, instance, body, runs) VALUES (?, ?, ?, ?)",
-                ((project, name, *row) for name, row in changed.items()),
-            )
-            connection.executemany(
-                "DELETE FROM record WHERE project = ? AND instance = ?",
-                ((project, name) for name in before.keys() - after.keys()),
-            )
-
-        if self._try_write(write):
-            self._scans[project] = scan
+        statement = "INSERT OR REPLACE INTO project (project, read_at, scan) VALUES (?, ?, ?)"
+        connection.execute(statement, (project, scan.read_at.isoformat(), rows.encode_scan(scan)))
+        connection.executemany(
+            "INSERT OR REPLACE INTO record (project, instance, body, runs) VALUES (?, ?, ?, ?)",
+            ((project, name, *row) for name, row in changed.items()),
+        )
+        connection.executemany(
+            "DELETE FROM record WHERE project = ? AND instance = ?",
+            ((project, name) for name in before.keys() - after.keys()),
+        )
 
     def forget(self, targeted: Collection[str], now: datetime) -> None:
         """Delete expired projects."""
@@ -161,7 +190,7 @@ class SqliteLedger:
             try:
                 with _transaction(self._connection):
                     write(self._connection)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError) as error:  # a damaged row is a ValueError
                 if self.persistent:
                     log.error("cannot write state: %s; keeping it in memory until writes succeed", error)
                 self.persistent = False
@@ -195,6 +224,7 @@ def _connect(file: Path) -> sqlite3.Connection:
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
             connection.executescript(SCHEMA)
         _check(connection, file)
+        _migrate(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         with _transaction(connection):
@@ -212,11 +242,20 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
     advice = "move it away, or name another folder in state.path"
     if application_id != APPLICATION_ID:
         raise StateError(f"{file} is not a state file of this exporter; {advice}")
-    if version != VERSION:
+    if version != VERSION and version not in MIGRATIONS:
         raise StateError(f"{file} has version {version}, this release reads version {VERSION}; {advice}")
-    (result,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if result != "ok":
-        raise ValueError(result)
+    for table in ("project", "record"):  # what is read at the start; the daily record can be many times larger
+        (result,) = connection.execute(f"PRAGMA quick_check({table})").fetchone()
+        if result != "ok":
+            raise ValueError(result)
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Change a file of an earlier version into one of this version."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    while version != VERSION:
+        connection.executescript(MIGRATIONS[version])
+        version += 1
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from operator import is_
+from types import MappingProxyType
 from typing import TypeVar
 
 from exporter.config import Config
@@ -59,12 +60,25 @@ class Evaluation:
 
 
 def evaluate(
-    snapshot: Snapshot, config: Config, exporter: ExporterInfo, now: datetime, before: Evaluation | None = None
+    snapshot: Snapshot,
+    config: Config,
+    exporter: ExporterInfo,
+    now: datetime,
+    before: Evaluation | None = None,
+    latest: Mapping[str, ProjectVerdicts] = MappingProxyType({}),
 ) -> Evaluation:
-    """Assess every instance of a snapshot; with an earlier evaluation, only those whose verdict may have changed."""
+    """Assess every instance of a snapshot; with an earlier evaluation, only those whose verdict may have changed.
+
+    `latest` are the verdicts after the last poll of each project, by the same configuration.
+    """
     cached = before.by_project if before and before.config is config else {}
     projects = tuple(snapshot.projects[name] for name in sorted(snapshot.projects))
-    by_project = {p.project: _project_verdicts(p.scan, config, now, cached.get(p.project)) for p in projects if p.scan}
+
+    def known(status: ProjectStatus) -> ProjectVerdicts | None:
+        candidates = [cached.get(status.project), latest.get(status.project)]
+        return next((found for found in candidates if found and found.scan is status.scan), candidates[0])
+
+    by_project = {p.project: project_verdicts(p.scan, config, now, known(p)) for p in projects if p.scan}
     searches = tuple(sorted(snapshot.searches.items(), key=lambda search: search[0]))
     if before and before.by_project == by_project:
         verdicts, records = before.verdicts, before.records
@@ -82,10 +96,10 @@ def _same_or_new(before: tuple[T, ...], after: tuple[T, ...]) -> tuple[T, ...]:
     return before if len(before) == len(after) and all(map(is_, before, after)) else after
 
 
-def _project_verdicts(
+def project_verdicts(
     scan: ProjectScan, config: Config, now: datetime, before: ProjectVerdicts | None
 ) -> ProjectVerdicts:
-    """The same object as before where all verdicts are still valid."""
+    """The verdicts on a project's instances; the same object as before where all of them are still valid."""
     cached = before if before and before.evaluated_at <= now else None  # else the clock was set back
     if cached and cached.scan is scan and now <= cached.all_valid_until:
         return cached

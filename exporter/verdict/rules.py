@@ -35,6 +35,15 @@ class Protection(StrEnum):
     UNKNOWN = "unknown"
 
 
+WORST_FIRST = (
+    Protection.UNPROTECTED,
+    Protection.UNKNOWN,
+    Protection.AT_RISK,
+    Protection.PROTECTED,
+    Protection.EXEMPT,
+)
+
+
 class Exemption(StrEnum):
     """Reason why no automated backup is expected of an instance, the first that applies."""
 

@@ -9,15 +9,7 @@ from exporter.facts.history import History
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.reasons import reasons, recovery_point_age
-from exporter.verdict.rules import Exemption, Finding, Protection
-
-WORST_FIRST = (
-    Protection.UNPROTECTED,
-    Protection.UNKNOWN,
-    Protection.AT_RISK,
-    Protection.PROTECTED,
-    Protection.EXEMPT,
-)
+from exporter.verdict.rules import WORST_FIRST, Exemption, Finding, Protection
 
 _FINDING_ORDER = {finding: position for position, finding in enumerate(Finding)}
 

@@ -18,11 +18,11 @@ from exporter.simulator.timeline import failing
 from exporter.simulator.worlds import Project
 from exporter.verdict import summary
 from exporter.verdict.evaluate import Evaluation
-from exporter.verdict.rules import Protection
+from exporter.verdict.rules import WORST_FIRST, Protection
 from tests.support.builders import world
 from tests.support.expositions import evaluate_world
 
-ALL = summary.WORST_FIRST
+ALL = WORST_FIRST
 HOSTILE = (
     "a|b",
     "=cmd|' /C calc'!A1",

@@ -71,7 +71,7 @@ def test_search_target_of_the_example_is_valid_when_uncommented() -> None:
         (MINIMAL + "poll:\n  interval: 5m\n  timeut: 3s", [
             "c.yaml:4: poll.timeut: unknown key; did you mean timeout?"
         ]),
-        (MINIMAL + "state:\n  zzz: 1", ["c.yaml:3: state.zzz: unknown key; known here: path"]),
+        (MINIMAL + "state:\n  zzz: 1", ["c.yaml:3: state.zzz: unknown key; known here: history, path"]),
         (MINIMAL + "poll: {interval: 300}", [
             "c.yaml:2: poll.interval: must be a duration such as 90s, 5m, 26h, 7d or 1h30m; did you mean 300s?"
         ]),

@@ -2,13 +2,15 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
 from exporter.config import Config
-from exporter.facts.model import PollResult
+from exporter.facts.daily import DailyRecord
+from exporter.facts.model import PollResult, RunStatus
 from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.metrics.code_labels import CodeLabels
@@ -315,8 +317,8 @@ def test_internal_error_on_save_does_not_stop_the_worker(source: FaultySource) -
     """Every save raises; both projects are still polled, each once."""
 
     class BrokenLedger(MemoryLedger):
-        def save(self, project: str, scan: ProjectScan) -> None:
-            raise ZeroDivisionError(project, scan)
+        def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
+            raise ZeroDivisionError(project, scan, days)
 
     settings = config(projects=("museum", "shop-prod"), poll={"concurrency": 1})
     poller = build_poller(source, settings, BrokenLedger())
@@ -346,3 +348,40 @@ def test_poller_stays_ready_while_a_new_project_hangs(source: FaultySource) -> N
     reloaded.start()
     assert reloaded.update_readiness()
     reloaded.stop()
+
+
+def test_daily_record_of_polls_failures_and_a_reload(source: FaultySource) -> None:
+    """Two hours with a poll, two with failures, of which the facts are too old for one, and a reload between polls."""
+    clock = source.world.clock
+    assert isinstance(clock, SimulatedClock)
+    settings, ledger, observed = config(projects=("museum",)), MemoryLedger(), dict[str, float]()
+    known = Snapshot()
+    for hour in range(5):
+        if hour in (3, 4):
+            source.faults["museum"] = FORBIDDEN
+        needed = replace(
+            dependencies(source, settings, ledger), monotonic=lambda: clock().timestamp(), observed=observed
+        )
+        known = Poller(settings, needed, known).poll_once()
+        clock.advance(HOUR)
+    ((project, day),) = ledger.days("museum", "running", NOW.date(), NOW.date())
+    assert project.share(day) == 4 / 24
+    assert (day.state, day.outcome, day.within_policy) == ("unknown", RunStatus.SUCCESSFUL, False)
+
+
+def test_first_poll_after_a_start_begins_the_observation(source: FaultySource) -> None:
+    assert isinstance(source.world.clock, SimulatedClock)
+    settings, ledger = config(projects=("museum",)), MemoryLedger()
+    for _ in range(2):
+        build_poller(source, settings, ledger).poll_once()
+        source.world.clock.advance(HOUR)
+    ((project, day),) = ledger.days("museum", "running", NOW.date(), NOW.date())
+    assert project.share(day) == 0
+
+
+def test_verdicts_after_a_poll_are_used_by_the_evaluation(source: FaultySource) -> None:
+    settings = config(projects=("museum",))
+    poller = build_poller(source, settings)
+    poller.poll_once()
+    evaluation = evaluate(poller.snapshot, settings, EXPORTER_INFO, NOW, latest=poller.verdicts)
+    assert evaluation.by_project["museum"] is poller.verdicts["museum"]

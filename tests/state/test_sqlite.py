@@ -126,10 +126,16 @@ def damage_everything(file: Path) -> None:
     file.write_bytes(b"this is not a database" * 100)
 
 
-def damage_a_page(file: Path) -> None:
+def damage_root_page(file: Path, table: str) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
     content = bytearray(file.read_bytes())
-    content[4096 : 2 * 4096] = b"\xff" * 4096
+    content[(page - 1) * 4096 : page * 4096] = b"\xff" * 4096
     file.write_bytes(content)
+
+
+def damage_a_page(file: Path) -> None:
+    damage_root_page(file, "project")
 
 
 def damage_a_row(file: Path) -> None:
@@ -157,10 +163,24 @@ def test_damaged_file_is_renamed_and_state_is_in_memory(
         assert ledger.persistent
 
 
+def test_damaged_daily_record_does_not_affect_facts(
+    folder: Path, museum: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is found when it is read, not at the start: the daily record can be many times larger than the facts."""
+    first = scan_museum(museum)
+    with closing(open_ledger(folder)) as ledger:
+        ledger.save("museum", first)
+    damage_root_page(folder / FILE, "project_day")
+    with closing(open_ledger(folder)) as ledger:
+        assert (ledger.persistent, ledger.scans()) == (True, {"museum": first})
+        assert ledger.daily_record("museum") is None
+        assert "cannot read the daily record of project museum" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("PRAGMA user_version = 99", f"{FILE} has version 99, this release reads version 3; move it away"),
+        ("PRAGMA user_version = 99", f"{FILE} has version 99, this release reads version 4; move it away"),
         ("PRAGMA application_id = 7", f"{FILE} is not a state file of this exporter; move it away"),
     ],
 )

@@ -13,8 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from exporter import __version__
 from exporter.runtime import system_clock
 from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
-from exporter.verdict.rules import Protection
-from exporter.verdict.summary import WORST_FIRST
+from exporter.verdict.rules import WORST_FIRST, Protection
 from tests.support.builders import eventually
 from tests.support.processes import exporter, fetch, is_up, run
 from tests.verdict.test_scenarios import VERDICTS

@@ -6,11 +6,11 @@ from exporter.simulator import WORLDS
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.verdict import summary
-from exporter.verdict.rules import Protection
+from exporter.verdict.rules import WORST_FIRST, Protection
 from tests.support.builders import NOW, world
 from tests.support.expositions import evaluate_world
 
-UNPROTECTED_FIRST = [state.value for state in summary.WORST_FIRST]
+UNPROTECTED_FIRST = [state.value for state in WORST_FIRST]
 
 
 def test_rows_and_json_have_the_same_order_worst_first() -> None:

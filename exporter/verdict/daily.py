@@ -1,0 +1,137 @@
+"""The daily record of a project, extended by one observation after another. Pure.
+
+A project is observed from its first poll on, while the exporter runs. Between two polls, time alone can only worsen a
+verdict; so the worst of that time is the verdict at its end, by the facts that were known until then.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay, next_midnight, start_of
+from exporter.facts.model import RunStatus
+from exporter.verdict.assess import Verdict
+from exporter.verdict.rules import RESOLUTION, WORST_FIRST, Finding, Protection
+from exporter.verdict.windows import DAY, WINDOW
+
+WORST_OUTCOME_FIRST = (
+    RunStatus.FAILED,
+    RunStatus.OVERDUE,
+    RunStatus.UNKNOWN,
+    RunStatus.RUNNING,
+    RunStatus.ENQUEUED,
+    RunStatus.SKIPPED,
+    RunStatus.SUCCESSFUL,
+)
+
+Judge = Callable[[datetime], Collection[Verdict]]
+
+
+def observe(
+    record: DailyRecord | None, known: Judge, verdicts: Collection[Verdict], now: datetime, elapsed: timedelta
+) -> list[DailyRecord]:
+    """The record after a time of observation, `elapsed`, that ends now, preceded by those of the days that ended in it.
+
+    `known` returns the verdicts at a time by the facts known until now, `verdicts` are those by the facts known from
+    now on. While the clock is behind the record, nothing is recorded.
+    """
+    record = record or DailyRecord(ProjectDay(now.date(), 0, now))
+    if now < record.project.observed_until:
+        return [record]
+    ended = []
+    start = now - elapsed
+    while start.date() < now.date():
+        midnight = next_midnight(start)
+        last = midnight - RESOLUTION
+        record = _extended(_on(record, start.date()), known(last), last, midnight - start)
+        ended.append(record)
+        start = midnight
+    record = _on(record, now.date())
+    if elapsed:
+        record = _extended(record, known(now), now, now - start)
+    record = _extended(record, verdicts, now, timedelta())
+    return [*ended, _without_removed(record, {verdict.instance.id.name for verdict in verdicts})]
+
+
+def _on(record: DailyRecord, day: date) -> DailyRecord:
+    """The record on a day: a new one, unless it is the day of the record."""
+    if record.project.day == day:
+        return record
+    day_before = record.instances if record.project.day == day - DAY else {}
+    return DailyRecord(ProjectDay(day, 0, start_of(day)), day_before=day_before)
+
+
+def _extended(
+    record: DailyRecord, verdicts: Collection[Verdict], timestamp: datetime, observed: timedelta
+) -> DailyRecord:
+    """The record with the verdicts at a time, at the end of a further time of observation."""
+    seconds = record.project.observed + observed.total_seconds()
+    project = ProjectDay(record.project.day, seconds, timestamp)
+    observed_from = int(record.project.observed)
+    instances, day_before, judged = dict(record.instances), dict(record.day_before), dict(record.judged)
+    for verdict in verdicts:
+        name = verdict.instance.id.name
+        if judged.get(name) is verdict:
+            continue
+        judged[name] = verdict
+        day = instances.get(name) or InstanceDay(verdict.state, observed_from=observed_from)
+        extended = _with_verdict(day, verdict, record.project)
+        if extended != day or name not in instances:
+            instances[name] = extended
+        outcome = _outcome(verdict, project.day - DAY) if name in day_before else None
+        if outcome and outcome is not day_before[name].outcome:
+            day_before[name] = replace(day_before[name], outcome=outcome)
+    return DailyRecord(project, instances, day_before, judged)
+
+
+def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay) -> InstanceDay:
+    """The day of an instance with another verdict; `project` is the day of its project up to then."""
+    point = verdict.history.recovery_point
+    recovery_point = int(point.timestamp()) if point else None
+    worst_age = before.worst_age
+    if before.recovery_point is not None and before.recovery_point != recovery_point:
+        worst_age = max(int(project.observed_until.timestamp()) - before.recovery_point, worst_age or 0)
+    within_policy = before.within_policy
+    if verdict.state is not Protection.EXEMPT:
+        met = point is not None and Finding.STALE not in verdict.findings and verdict.state is not Protection.UNKNOWN
+        within_policy = met and within_policy is not False
+    return InstanceDay(
+        state=min(verdict.state, Protection(before.state), key=WORST_FIRST.index),
+        outcome=_outcome(verdict, project.day) or before.outcome,
+        window_closes=_window_closes(verdict, project.day),
+        within_policy=within_policy,
+        recovery_point=recovery_point,
+        worst_age=worst_age,
+        observed_from=before.observed_from,
+    )
+
+
+def _outcome(verdict: Verdict, day: date) -> RunStatus | None:
+    """The worst status of the runs whose window starts on a day."""
+    statuses = [
+        run.status
+        for run in verdict.history.runs.since(start_of(day))
+        if run.scheduled.date() == day and not run.status.deleted
+    ]
+    return min(statuses, key=WORST_OUTCOME_FIRST.index, default=None)
+
+
+def _window_closes(verdict: Verdict, day: date) -> int | None:
+    """When a window in which a run is expected closes on a day, in seconds after midnight."""
+    opens, created = verdict.instance.backups.window_start, verdict.instance.created
+    if opens is None or verdict.next_due is None:
+        return None
+    closes = (opens + WINDOW) % DAY
+    if created and created > start_of(day) + closes - WINDOW:
+        return None
+    return int(closes.total_seconds())
+
+
+def _without_removed(record: DailyRecord, names: Collection[str]) -> DailyRecord:
+    """The record with the end of the observation of instances that are no longer there."""
+    removed = {name for name, day in record.instances.items() if name not in names and day.observed_until is None}
+    if not removed:
+        return record
+    ended = {name: replace(record.instances[name], observed_until=int(record.project.observed)) for name in removed}
+    judged = {name: verdict for name, verdict in record.judged.items() if name not in removed}
+    return replace(record, instances={**record.instances, **ended}, judged=judged)

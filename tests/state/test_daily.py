@@ -1,0 +1,143 @@
+"""The stored daily record: the same from memory and from a file, after restarts, failed writes and migrations."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay, start_of
+from exporter.facts.model import RunStatus
+from exporter.scan.incremental import scan
+from exporter.simulator.scenarios import SCENARIOS
+from exporter.simulator.worlds import Project
+from exporter.state import day_rows
+from exporter.state.ledger import Ledger, MemoryLedger
+from exporter.state.sqlite import FILE, VERSION, open_ledger
+from tests.support.builders import DAY, NOW, WorldSource, scan_options, world
+
+TODAY = NOW.date()
+GOOD = InstanceDay("protected", RunStatus.SUCCESSFUL, 8 * 3600, True, int(NOW.timestamp()), 90_000, 0, None)
+
+
+def record(day: date, day_before: dict[str, InstanceDay] | None = None, **instances: InstanceDay) -> DailyRecord:
+    """A day of which the first half was observed."""
+    return DailyRecord(ProjectDay(day, 43_200.5, start_of(day) + DAY / 2), instances, day_before or {})
+
+
+def read(ledger: Ledger, name: str = "orders") -> dict[date, InstanceDay]:
+    found = ledger.days("shop-prod", name, date.min + DAY, date.max - DAY)
+    return {project.day: day for project, day in found}
+
+
+@pytest.fixture(params=["memory", "file"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    with closing(MemoryLedger() if request.param == "memory" else open_ledger(tmp_path / "data")) as opened:
+        yield opened
+
+
+days = st.builds(
+    InstanceDay,
+    state=st.sampled_from(["unprotected", "unknown", "at_risk", "protected", "exempt"]),
+    outcome=st.none() | st.sampled_from([status for status in RunStatus if not status.deleted]),
+    window_closes=st.none() | st.integers(0, 86_340),
+    within_policy=st.none() | st.booleans(),
+    recovery_point=st.none() | st.integers(1, 2**32 - 1),
+    worst_age=st.none() | st.integers(0, 2**31 - 1),
+    observed_from=st.integers(0, 86_400),
+    observed_until=st.none() | st.integers(0, 86_400),
+)
+
+
+@given(days)
+def test_day_round_trip(day: InstanceDay) -> None:
+    assert day_rows.decode(day_rows.encode(day)) == day
+    assert len(day_rows.encode(day)) == 24
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff" * 24, day_rows.encode(GOOD)[:-1]])
+def test_damaged_day_raises_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError, match="daily record"):
+        day_rows.decode(body)
+
+
+def test_days_of_an_instance_are_read_in_order(ledger: Ledger) -> None:
+    assert ledger.daily_record("shop-prod") is None
+    yesterday, today = record(TODAY - DAY, orders=GOOD), record(TODAY, orders=replace(GOOD, state="at_risk"), new=GOOD)
+    ledger.save("shop-prod", None, [yesterday])
+    ledger.save("shop-prod", None, [today])
+    assert ledger.daily_record("shop-prod") == today
+    assert read(ledger) == {TODAY - DAY: GOOD, TODAY: replace(GOOD, state="at_risk")}
+    assert read(ledger, "new") == {TODAY: GOOD}
+    assert [project.day for project, _ in ledger.days("shop-prod", "orders", TODAY, TODAY)] == [TODAY]
+    assert ledger.days("other", "orders", TODAY, TODAY) == []
+
+
+def test_run_that_ended_after_midnight_changes_the_day_before(ledger: Ledger) -> None:
+    ledger.save("shop-prod", None, [record(TODAY - DAY, orders=GOOD)])
+    ledger.save("shop-prod", None, [record(TODAY, {"orders": GOOD}, orders=GOOD)])
+    failed = replace(GOOD, outcome=RunStatus.FAILED)
+    ledger.save("shop-prod", None, [record(TODAY, {"orders": failed}, orders=GOOD)])
+    assert read(ledger) == {TODAY - DAY: failed, TODAY: GOOD}
+
+
+def test_record_is_read_at_next_start(tmp_path: Path) -> None:
+    today = record(TODAY, {"orders": GOOD}, orders=replace(GOOD, within_policy=None))
+    with closing(open_ledger(tmp_path)) as ledger:
+        ledger.save("shop-prod", None, [record(TODAY - DAY, orders=GOOD)])
+        ledger.save("shop-prod", None, [today])
+    with closing(open_ledger(tmp_path)) as ledger:
+        assert ledger.daily_record("shop-prod") == today
+        assert read(ledger).keys() == {TODAY - DAY, TODAY}
+
+
+def test_only_changed_days_are_written(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path)) as ledger, closing(sqlite3.connect(tmp_path / FILE)) as reader:
+        first = record(TODAY, orders=GOOD, users=GOOD)
+        ledger.save("shop-prod", None, [first])
+        reader.execute("CREATE TABLE written (day INTEGER)")
+        reader.execute("CREATE TRIGGER t AFTER INSERT ON instance_day BEGIN INSERT INTO written VALUES (NEW.day); END")
+        changed = {**first.instances, "orders": replace(GOOD, state="at_risk")}
+        ledger.save("shop-prod", None, [replace(first, instances=changed)])
+        assert reader.execute("SELECT count(*) FROM written").fetchone() == (1,)
+
+
+def test_days_that_could_not_be_written_are_written_later(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path)) as ledger, closing(sqlite3.connect(tmp_path / FILE, timeout=0)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ledger.save("shop-prod", None, [record(TODAY - DAY, orders=GOOD)])
+        assert not ledger.persistent
+        other.execute("ROLLBACK")
+        ledger.save("shop-prod", None, [record(TODAY, {"orders": GOOD}, orders=GOOD)])
+        assert read(ledger).keys() == {TODAY - DAY, TODAY}
+
+
+def test_days_beyond_the_history_are_deleted(tmp_path: Path) -> None:
+    with closing(open_ledger(tmp_path, history=timedelta(days=3))) as ledger:
+        for ago in range(5, -1, -1):
+            ledger.save("shop-prod", None, [record(TODAY - ago * DAY, orders=GOOD)])
+        assert sorted(read(ledger)) == [TODAY - ago * DAY for ago in (3, 2, 1, 0)]
+
+
+def test_file_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
+    """The file was written by the release before."""
+    shutil.copy(Path(__file__).parent / "data" / "version-3.sqlite3", tmp_path / FILE)
+    museum = world({"museum": Project({name: SCENARIOS[name] for name in ("healthy", "failing", "idle", "suspended")})})
+    with closing(open_ledger(tmp_path)) as ledger:
+        assert ledger.persistent
+        saved = ledger.scans()["museum"]
+        assert {name: len(r.history.runs) for name, r in saved.records.items()} == {
+            name: len(r.history.runs)
+            for name, r in scan(WorldSource(museum), "museum", NOW, scan_options(), None).records.items()
+        }
+        ledger.save("shop-prod", None, [record(TODAY, orders=GOOD)])
+    with closing(open_ledger(tmp_path)) as ledger:
+        assert (ledger.scans()["museum"], read(ledger)) == (saved, {TODAY: GOOD})
+    with closing(sqlite3.connect(tmp_path / FILE)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
