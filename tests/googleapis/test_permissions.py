@@ -36,6 +36,13 @@ def test_no_method_needs_a_write_permission() -> None:
     assert not {permission.name for permission in PERMISSIONS.values()} & set(WRITE_PERMISSIONS)
 
 
+def test_documentation_names_every_permission() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    names = {permission.name for permission in PERMISSIONS.values()} | set(WRITE_PERMISSIONS)
+    extra = {"cloudsql.instances.export"}
+    assert set(re.findall(r"\b(?:cloudsql|resourcemanager)(?:\.\w+){2}", page)) == names | extra
+
+
 def test_command_grants_the_role_on_the_project() -> None:
     assert permission_named("cloudsql.backupRuns.list").grant_command("shop-prod", MEMBER) == (
         f"gcloud projects add-iam-policy-binding shop-prod --member={MEMBER} "
