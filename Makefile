@@ -18,6 +18,8 @@ check: ## check style, types and import rules
 	@echo "== ruff"
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@echo "== bandit"
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive exporter scripts benchmarks grafana
 	@echo "== mypy --strict"
 	@$(BIN)/mypy
 	@echo "== import rules"

@@ -21,7 +21,7 @@ from benchmarks import programs, report, scrapes
 from benchmarks.report import Row, Section, seconds
 from tests.support.certificates import authority, issue
 
-PASSWORD = "a password"  # noqa: S105 (of the benchmark)
+PASSWORD = "a password"  # nosec B105 # noqa: S105 (of the benchmark)
 COST = 10  # of bcrypt; the default of most tools
 ROUNDS = 100  # scrapes of each kind
 ATTACK = 60.0  # seconds

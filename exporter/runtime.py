@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 
-from exporter import __version__
+from exporter import __version__, privileges
 from exporter.config import Config, ConfigError
 from exporter.facts.daily import InstanceDay, ProjectDay
 from exporter.facts.exporter_info import ExporterInfo
@@ -23,6 +23,7 @@ from exporter.metrics.instrumentation import Instrumentation, MethodStatistics
 from exporter.polling.poller import ALL, Poller, PollerDependencies
 from exporter.polling.shard import Shard
 from exporter.polling.workers import WorkerPool
+from exporter.privileges import WriteAccess
 from exporter.state.ledger import Ledger
 from exporter.state.sqlite import open_ledger
 from exporter.verdict.evaluate import Evaluation, evaluate
@@ -30,6 +31,7 @@ from exporter.verdict.evaluate import Evaluation, evaluate
 log = logging.getLogger(__name__)
 
 RENDER_DEBOUNCE = 0.2  # seconds during which the changes of further polls are collected before rendering
+PRIVILEGES_SHARE = 0.01  # of the rate limit, for requests about privileges; polls may need the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class _Running:
     apis: GoogleApis
     poller: Poller
     info: ExporterInfo
+    write_access: WriteAccess
 
 
 class Exporter:
@@ -77,10 +80,12 @@ class Exporter:
         *,
         web_config_successful: Callable[[], bool] = lambda: True,
         process_metrics: bool = True,
+        use_saved_state: bool = True,
     ) -> None:
         """Read configuration, credentials and saved state; does not poll yet.
 
-        `web_config_successful` tells whether the last load of the web configuration file succeeded.
+        `web_config_successful` tells whether the last load of the web configuration file succeeded. Without
+        `use_saved_state`, state is in memory only.
         Raises ConfigError, CredentialsError or StateInUseError.
         """
         self._read_config, self._web_config_successful = read_config, web_config_successful
@@ -88,7 +93,7 @@ class Exporter:
         self._shared = _Shared(
             clock,
             shard,
-            open_ledger(config.state.path, config.state.history),
+            open_ledger(config.state.path if use_saved_state else None, config.state.history),
             Instrumentation(process=process_metrics),
             CodeLabels(),
             threading.Event(),
@@ -98,7 +103,10 @@ class Exporter:
         rate_limiter = RateLimiter(config.cloudsql.requests_per_minute)
         apis, dependencies = _connect(config, self._shared, rate_limiter)
         poller = Poller(config, dependencies, _restored_snapshot(self._shared), shard)
-        self._running = _Running(config, rate_limiter, apis, poller, _exporter_info(config, self._shared))
+        self._running = _Running(
+            config, rate_limiter, apis, poller, _exporter_info(config, self._shared), _write_access(config, apis)
+        )
+        self._unneeded_privileges: tuple[str, ...] = ()
         self._exposition = Exposition(self.evaluate, clock, self._shared.instrumentation.exposition)
         self._rendered_snapshot: Snapshot | None = None
 
@@ -129,6 +137,24 @@ class Exporter:
         self._running.poller.poll_all(progress)
         return self.evaluate()
 
+    def watch_privileges(self) -> None:
+        """Log the privileges that the exporter does not need; those of the credentials when the API has told them."""
+        privileges.log_privileges_of_process(self.config.state.path)
+        threading.Thread(target=self._watch_write_access, name="privileges", daemon=True).start()
+
+    def check_privileges(self, seconds: float) -> None:
+        """Add the privileges that the exporter does not need to evaluations; ask the API for at most some seconds."""
+        write_access, projects = self._running.write_access, _polled_projects(self.snapshot)
+
+        def ask() -> None:
+            while write_access.ask_next(projects):
+                pass
+
+        asking = threading.Thread(target=ask, name="privileges", daemon=True)
+        asking.start()
+        asking.join(seconds)
+        self._unneeded_privileges = (*privileges.of_process(self.config.state.path), *write_access.found())
+
     def reload(self) -> None:
         """Reload the configuration and restart polling.
 
@@ -150,7 +176,8 @@ class Exporter:
             if config.state != running.config.state:
                 log.warning("state.path changes at the next start, not on reload")
             poller = Poller(config, dependencies, running.poller.stop(), self._shared.shard)
-            self._running = _Running(config, rate_limiter, apis, poller, _exporter_info(config, self._shared))
+            info, write_access = _exporter_info(config, self._shared), _write_access(config, apis)
+            self._running = _Running(config, rate_limiter, apis, poller, info, write_access)
             running.apis.close()
             self._exposition.render()
             poller.start()
@@ -191,11 +218,12 @@ class Exporter:
     def evaluate(self, before: Evaluation | None = None) -> Evaluation:
         """Everything known, judged as of now; faster with an earlier evaluation."""
         running = self._running
-        info = running.info
-        persistent = self._shared.ledger.persistent
-        successful = info.reload_successful and self._web_config_successful()
-        if (info.state_persistent, info.reload_successful) != (persistent, successful):
-            info = replace(info, state_persistent=persistent, reload_successful=successful)
+        info = replace(
+            running.info,
+            state_persistent=self._shared.ledger.persistent,
+            reload_successful=running.info.reload_successful and self._web_config_successful(),
+            unneeded_privileges=self._unneeded_privileges,
+        )
         poller = running.poller
         return evaluate(poller.snapshot, running.config, info, self._shared.clock(), before, poller.verdicts)
 
@@ -230,6 +258,14 @@ class Exporter:
                 log.exception("internal error, please report it")
             self._stopped.wait(RENDER_DEBOUNCE)
 
+    def _watch_write_access(self) -> None:
+        """Ask about one project after another, until one is found in which the credentials may write."""
+        while not self._stopped.wait(max(60 / (PRIVILEGES_SHARE * self.config.cloudsql.requests_per_minute), 1)):
+            write_access = self._running.write_access
+            if not any(write_access.found()) and write_access.ask_next(_polled_projects(self.snapshot)):
+                for text in write_access.found():
+                    log.warning(text)
+
 
 def system_clock() -> datetime:
     """The wall clock, in UTC."""
@@ -259,6 +295,15 @@ def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> tupl
         monotonic=time.monotonic if shared.clock is system_clock else lambda: shared.clock().timestamp(),
         observed=shared.observed,
     )
+
+
+def _write_access(config: Config, apis: GoogleApis) -> WriteAccess:
+    return WriteAccess(None if config.cloudsql.credentials.kind == "anonymous" else apis.write_permissions)
+
+
+def _polled_projects(snapshot: Snapshot) -> list[str]:
+    """The projects whose last poll succeeded."""
+    return [project for project, status in snapshot.projects.items() if status.up]
 
 
 def _restored_snapshot(shared: _Shared) -> Snapshot:

@@ -30,7 +30,7 @@ def demo(options: argparse.Namespace) -> ExitCode:
                 console.print(f"[bold]Status page          {url}[/]\n[bold]Metrics              {url}metrics[/]")
             console.print("Press Ctrl-C to stop.")
 
-        return run_server(options, lambda: config, clock, print_banner, reloadable=False)
+        return run_server(options, lambda: config, clock, print_banner, simulated=True)
 
 
 def demo_config(endpoint: str, speed: float) -> Config:

@@ -11,7 +11,7 @@ from msgspec import to_builtins
 from rich.table import Table
 from rich.text import Text
 
-from exporter.cli.problems import grants
+from exporter.cli.problems import advice
 from exporter.cli.terminal import COLOURS, printable, table_text
 from exporter.verdict import summary
 from exporter.verdict.evaluate import Evaluation
@@ -38,7 +38,7 @@ COLUMNS = (
 
 
 def table_format(evaluation: Evaluation, states: States) -> str:
-    """A table for people, the missing permissions, and the totals."""
+    """A table for people, the missing permissions and unneeded privileges, and the totals."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("VERDICT", "PROJECT", "INSTANCE", "RECOVERY POINT", "LAST RUN"):
         table.add_column(column, no_wrap=True, overflow="fold")
@@ -48,9 +48,9 @@ def table_format(evaluation: Evaluation, states: States) -> str:
         age = f"{row.age} ago" if row.age else "none"
         cells = (row.project, row.instance, age, row.last_run, "; ".join(row.reasons))
         table.add_row(verdict, *(Text(printable(cell)) for cell in cells))
-    lines = [printable(line) for line in grants(evaluation)]
-    advice = "".join(f"{line}\n" for line in ("", *lines, "")) if lines else ""
-    return f"{table_text(table)}{advice}{totals_text(evaluation)}\n"
+    lines = [printable(line) for line in advice(evaluation)]
+    paragraph = "".join(f"{line}\n" for line in ("", *lines, "")) if lines else ""
+    return f"{table_text(table)}{paragraph}{totals_text(evaluation)}\n"
 
 
 def totals_text(evaluation: Evaluation) -> str:

@@ -11,6 +11,7 @@ from exporter.cli.terminal import print_error, progress_bar
 from exporter.config import load
 from exporter.errors import ExitCode
 from exporter.metrics.exposition import TEXT
+from exporter.privileges import log_privileges_of_process
 from exporter.runtime import Exporter, system_clock
 
 
@@ -18,6 +19,7 @@ def once(options: argparse.Namespace) -> ExitCode:
     """Poll once and write the exposition, without metrics about this short-lived process."""
     config = with_state_path(load(options.config_file), options.state_path)
     exporter = Exporter(lambda: config, system_clock, process_metrics=False)
+    log_privileges_of_process(config.state.path)
     with progress_bar() as progress:
         evaluation = exporter.poll_once(progress)
     exposition = b"".join(exporter.exposition(TEXT).parts)

@@ -1,4 +1,4 @@
-"""What a poll could not read, and the commands that grant the missing permissions, as text."""
+"""What a poll could not read, what to grant, and which privileges to remove, as text."""
 
 from collections.abc import Collection
 
@@ -33,11 +33,19 @@ def grants(evaluation: Evaluation) -> list[str]:
     return lines
 
 
+def advice(evaluation: Evaluation) -> list[str]:
+    """What to grant, and which privileges to remove, as lines; empty where all is well."""
+    lines = grants(evaluation)
+    if evaluation.exporter.unneeded_privileges:
+        lines += ["Unneeded privileges:", *(f"  {text}" for text in evaluation.exporter.unneeded_privileges)]
+    return lines
+
+
 def report_problems(evaluation: Evaluation, projects: Collection[str] = (), *, advise: bool = True) -> ExitCode:
-    """Print what could not be read completely and, with `advise`, what to grant. Returns the resulting exit code."""
+    """Print what could not be read completely and, with `advise`, what to do. Returns the resulting exit code."""
     texts = problems(evaluation, projects)
     for text in texts:
         print_error(text)
-    for line in grants(evaluation) if advise else ():
+    for line in advice(evaluation) if advise else ():
         print_advice(line)
     return ExitCode.UNREADABLE if texts else ExitCode.OK

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.config import Config, InstanceSelector, ProjectTarget, State, load
+from exporter.config import Config, InstanceSelector, ProjectTarget, load
 from exporter.facts.model import InstanceId
 from exporter.polling.shard import Shard
 from exporter.runtime import Exporter, system_clock
@@ -31,11 +31,12 @@ def open_exporter(config_file: Path, projects: Collection[str]) -> Exporter:
 
     Raises ConfigError or CredentialsError.
     """
-    config = load(config_file).model_copy(update={"state": State(path=None)})
+    config = load(config_file)
     if not projects:
-        return Exporter(lambda: config, system_clock)
+        return Exporter(lambda: config, system_clock, use_saved_state=False)
     selected = _with_targets_of(config, frozenset(projects))
-    return Exporter(lambda: selected, system_clock, SelectedProjects(projects=frozenset(projects)))
+    shard = SelectedProjects(projects=frozenset(projects))
+    return Exporter(lambda: selected, system_clock, shard, use_saved_state=False)
 
 
 def _with_targets_of(config: Config, projects: frozenset[str]) -> Config:

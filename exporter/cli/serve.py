@@ -45,9 +45,12 @@ def run_server(
     clock: Clock,
     print_banner: Callable[[list[str]], None] = lambda _urls: None,
     *,
-    reloadable: bool = True,
+    simulated: bool = False,
 ) -> ExitCode:
-    """Serve until SIGTERM or SIGINT. `print_banner` is called with the URLs before the first request."""
+    """Serve until SIGTERM or SIGINT. `print_banner` is called with the URLs before the first request.
+
+    A simulated Cloud SQL has no configuration file to reload, and privileges do not matter.
+    """
     tune_interpreter()
     web_config = WebConfigFile(options.web_config_file)
     exporter = Exporter(read_config, clock, options.shard, web_config_successful=lambda: web_config.successful)
@@ -57,9 +60,11 @@ def run_server(
         print_banner(service.urls)
         server.start()
         exporter.start()
+        if not simulated:
+            exporter.watch_privileges()
         web_config.start(exporter.refresh_exposition)
         log.info("serving", extra={"addresses": " ".join(server.urls)})
-        while signals.get() is signal.SIGHUP and reloadable:
+        while signals.get() is signal.SIGHUP and not simulated:
             try:
                 exporter.reload()
             except (ConfigError, CredentialsError) as error:

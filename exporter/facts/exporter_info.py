@@ -18,3 +18,4 @@ class ExporterInfo:
     reload_successful: bool
     last_successful_reload: datetime
     state_persistent: bool
+    unneeded_privileges: tuple[str, ...] = ()  # as far as they are known, in words

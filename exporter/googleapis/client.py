@@ -78,19 +78,20 @@ class ApiClient:
             request = next_request(request, {"nextPageToken": token})
 
     def _send(self, method: str, subject: str, request: Any) -> bytes:
-        response = self._get(method, subject, request)
+        response = self._response(method, subject, request)
         if response.status == 401 and self._access_tokens.renewable:  # expired early, or revoked
-            response = self._get(method, subject, request, renew=True)
+            response = self._response(method, subject, request, renew=True)
         if response.status != 200:
             raise from_response(method, subject, response)
         return response.body
 
-    def _get(self, method: str, subject: str, request: Any, *, renew: bool = False) -> Response:
+    def _response(self, method: str, subject: str, request: Any, *, renew: bool = False) -> Response:
         """The response to a request, signed with a new token if `renew` is set."""
         headers = self._access_tokens.sign(f"{method} of {subject}", request.headers, renew=renew)
         start, code = time.monotonic(), ""
         try:
-            response = self._transport.get(request.uri, headers)
+            body = request.body and request.body.encode()
+            response = self._transport.send(request.method, request.uri, headers, body)
             code = str(response.status)
         except TRANSPORT_ERRORS as error:
             failure = from_transport(method, subject, error)

@@ -10,13 +10,14 @@ from email.utils import parsedate_to_datetime
 from urllib3 import exceptions
 
 from exporter.facts.model import PollResult
-from exporter.googleapis.permissions import PERMISSIONS
+from exporter.googleapis.permissions import PERMISSIONS, UNRESTRICTED_METHODS
 from exporter.googleapis.transport import Response
 from exporter.scan.source import SourceError
 
 TRANSPORT_ERRORS = (exceptions.HTTPError, OSError)
 _QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
 _SEARCHES = {"projects.search"}
+_RESOURCE_MANAGER = _SEARCHES | {"projects.testIamPermissions"}
 DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
 
 
@@ -69,13 +70,16 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
         advice = "the API quota is exceeded; lower cloudsql.requests_per_minute or raise poll.interval"
         return SourceError(PollResult.QUOTA, f"{text}; {advice}", retry_after=retry_after)
     if reasons & DISABLED_REASONS:
-        of_search = "cloudresourcemanager.googleapis.com in the project of the credentials"
+        of_credentials = "cloudresourcemanager.googleapis.com in the project of the credentials"
         of_project = f"sqladmin.googleapis.com --project={project}"
-        advice = f"enable the API: gcloud services enable {of_search if method in _SEARCHES else of_project}"
+        api = of_credentials if method in _RESOURCE_MANAGER else of_project
+        advice = f"enable the API: gcloud services enable {api}"
         return SourceError(PollResult.API_DISABLED, f"{text}; {advice}")
     match status:
         case 401:
             return SourceError(PollResult.UNAUTHENTICATED, f"{text}; check cloudsql.credentials")
+        case 403 if method in UNRESTRICTED_METHODS:
+            return SourceError(PollResult.FORBIDDEN, text, denied=True)
         case 403:
             permission = PERMISSIONS[method]
             advice = f"grant {permission.name} ({permission.role} has it)"

@@ -50,6 +50,19 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(  # by the API method t
     }
 )
 
+UNRESTRICTED_METHODS = frozenset({"projects.testIamPermissions"})  # need no permission
+
+# Permissions to change backups, instances or access: the exporter needs none of them. roles/cloudsql.viewer has none.
+WRITE_PERMISSIONS = (
+    "cloudsql.backupRuns.create",
+    "cloudsql.backupRuns.delete",
+    "cloudsql.instances.create",
+    "cloudsql.instances.delete",
+    "cloudsql.instances.restoreBackup",
+    "cloudsql.instances.update",
+    "resourcemanager.projects.setIamPolicy",
+)
+
 
 def permission_named(name: str) -> Permission:
     """The entry of a permission."""

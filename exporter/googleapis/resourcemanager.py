@@ -1,6 +1,6 @@
-"""Cloud Resource Manager API: the search for projects."""
+"""Cloud Resource Manager API: the search for projects, and the permissions in a project."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from exporter.config import CloudSql
 from exporter.googleapis.client import ApiClient, build_service, json_object, list_of
@@ -32,3 +32,13 @@ class ResourceManager:
             for item in projects:
                 if isinstance(item, dict) and item.get("state") == "ACTIVE" and item.get("projectId"):
                     yield str(item["projectId"])
+
+    def permissions(self, project: str, asked: Sequence[str], deadline: float) -> list[str]:
+        """Those of the asked permissions that the credentials have in a project."""
+        request = self._projects.testIamPermissions(resource=f"projects/{project}", body={"permissions": asked})
+
+        def decode(body: bytes) -> list[str]:
+            granted = list_of(json_object(body).get("permissions"), "permissions", project)
+            return [permission for permission in asked if permission in granted]
+
+        return self._client.execute("projects.testIamPermissions", f"project {project}", request, deadline, decode)

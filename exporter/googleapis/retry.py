@@ -99,4 +99,4 @@ class Retrying:
 
 def _backoff(attempt: int) -> float:
     limit = min(INITIAL_BACKOFF * 2 ** (attempt - 1), MAX_BACKOFF)
-    return random.uniform(limit / 2, limit)  # noqa: S311 (jitter, not a secret)
+    return random.uniform(limit / 2, limit)  # nosec B311 # noqa: S311 (jitter, not a secret)

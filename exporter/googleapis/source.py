@@ -1,14 +1,18 @@
 """The data source of the exporter: Google's APIs behind the interface that the scan reads from."""
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
 from exporter.config import CloudSql
 from exporter.googleapis.client import ApiClient, Observe
 from exporter.googleapis.cloudsql import CloudSqlAdmin
+from exporter.googleapis.permissions import WRITE_PERMISSIONS
 from exporter.googleapis.resourcemanager import ResourceManager
 from exporter.googleapis.retry import Retrying
 from exporter.scan.source import Page
+
+ADVICE_DEADLINE = 5.0  # seconds in which a request is retried that only leads to advice
 
 
 class GoogleApis:
@@ -25,6 +29,11 @@ class GoogleApis:
     def close(self) -> None:
         """Close idle connections."""
         self._client.close()
+
+    def write_permissions(self, project: str) -> list[str]:
+        """The permissions to change something in a project that the credentials have. Raises SourceError."""
+        deadline = time.monotonic() + ADVICE_DEADLINE
+        return self.resource_manager.permissions(project, WRITE_PERMISSIONS, deadline)
 
     def source(self, deadline: float) -> "GoogleSource":
         """A Source that retries transient errors until `deadline`, on the monotonic clock."""

@@ -17,6 +17,7 @@ _ROUTE = re.compile(
 )
 _METHODS = {(False, False): "instances.list", (True, False): "backupRuns.list", (True, True): "backupRuns.get"}
 _SEARCH = "/v3/projects:search"
+_TEST_PERMISSIONS = re.compile(r"/v3/projects/(?P<project>[^/:]+):testIamPermissions")
 
 Mask = dict[str, "Mask"]
 
@@ -39,15 +40,23 @@ class ApiError(Exception):
 
 
 class Request:
-    """A GET request: path and query, and the method, project, instance and run that they name."""
+    """A request: path, query and JSON body, and the method, project, instance and run that they name.
 
-    def __init__(self, world: World, path: str, query: Mapping[str, str]) -> None:
-        route = _ROUTE.fullmatch(path)
+    Without a body it is a GET request, else a POST request.
+    """
+
+    def __init__(self, world: World, path: str, query: Mapping[str, str], body: object = None) -> None:
+        route = (_ROUTE if body is None else _TEST_PERMISSIONS).fullmatch(path)
         parts = {key: unquote(part) for key, part in route.groupdict("").items()} if route else {}
-        self.world, self.path, self.query = world, path, query
+        self.world, self.path, self.query, self.body = world, path, query, body
         self.project, self.instance, self.run = (parts.get(key, "") for key in ("project", "instance", "run"))
-        search = "projects.search" if path == _SEARCH else ""
-        self.method = _METHODS[bool(self.instance), bool(self.run)] if route else search
+        self.method = ""
+        if route and body is not None:
+            self.method = "projects.testIamPermissions"
+        elif route:
+            self.method = _METHODS[bool(self.instance), bool(self.run)]
+        elif path == _SEARCH and body is None:
+            self.method = "projects.search"
 
     def instances_in(self, region: str) -> set[str]:
         """Return the names of the project's instances in a region."""
@@ -70,6 +79,8 @@ def _body(request: Request) -> Resource:
         return _page(projects, query, "projects", "", (100, 500), "pageSize")
     if not request.method:
         raise ApiError(404, "notFound", f"No such path: {request.path}")
+    if request.method == "projects.testIamPermissions":
+        return _granted_permissions(world, project, request.body)
     _check_access(world, project)
     if request.method == "instances.list":
         return _page(world.instances(project), query, "items", "", (500, 1000))  # without a kind, as recorded
@@ -82,6 +93,17 @@ def _body(request: Request) -> Resource:
     if found is None:
         raise ApiError(404, "backupRunDoesNotExist", "The backup run does not exist.")
     return found
+
+
+def _granted_permissions(world: World, project: str, body: object) -> Resource:
+    """Return those of the permissions in the body that the caller has. As in the real API, this needs no permission."""
+    asked = body.get("permissions", []) if isinstance(body, dict) else None
+    if not isinstance(asked, list) or not all(isinstance(name, str) and "*" not in name for name in asked):
+        raise ApiError(400, "badRequest", "Request contains an invalid argument.", status="INVALID_ARGUMENT")
+    if project not in world.projects:
+        raise ApiError(403, "forbidden", "The caller does not have permission", status="PERMISSION_DENIED")
+    granted = [name for name in asked if name in world.projects[project].permissions]
+    return {"permissions": granted} if granted else {}
 
 
 def _check_access(world: World, project: str) -> None:

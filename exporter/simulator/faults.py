@@ -9,7 +9,7 @@ from types import MappingProxyType
 from exporter.simulator.api import ApiError, ApiResponse, Request
 from exporter.simulator.timeline import Resource
 
-METHODS = ("*", "instances.list", "backupRuns.list", "backupRuns.get", "projects.search")
+METHODS = ("*", "instances.list", "backupRuns.list", "backupRuns.get", "projects.search", "projects.testIamPermissions")
 HTML_ERROR = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
 
 

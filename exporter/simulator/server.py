@@ -66,25 +66,34 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Respond from the world, subject to the active faults."""
+        """Respond from the world."""
         if self.path == CONTROL:
             status = {"faults": self.simulator.faults.as_dicts(), "requests": len(self.simulator.requests)}
             self._send_json(200, status)
-            return
-        url = urlsplit(self.path)
-        self.simulator.requests.append(self.path)
-        request = Request(self.simulator.world, url.path, dict(parse_qsl(url.query)))
-        self._send(self.simulator.faults.apply(request, respond(request)))
+        else:
+            self._respond()
 
     def do_POST(self) -> None:
-        """Add a fault: a JSON object with the fields of `Fault`."""
+        """Respond from the world, or add a fault: a JSON object with the fields of `Fault`."""
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path != CONTROL:
+            self._respond(body)
+            return
         try:
-            fields = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            fields = json.loads(body)
             self.simulator.faults.add(Fault(**fields))
         except (ValueError, TypeError) as error:
             self._send_json(400, {"error": str(error)})
         else:
             self._send_json(200, {"faults": self.simulator.faults.as_dicts()})
+
+    def _respond(self, body: bytes | None = None) -> None:
+        """Respond from the world, subject to the active faults."""
+        url = urlsplit(self.path)
+        self.simulator.requests.append(self.path)
+        content = None if body is None else _parsed(body)
+        request = Request(self.simulator.world, url.path, dict(parse_qsl(url.query)), content)
+        self._send(self.simulator.faults.apply(request, respond(request)))
 
     def do_DELETE(self) -> None:
         """Remove all faults."""
@@ -114,3 +123,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (name set by the base class)
         """Log nothing."""
+
+
+def _parsed(body: bytes) -> object:
+    """Return the JSON of a body; of one that is not JSON, an empty text."""
+    try:
+        content = json.loads(body)
+    except ValueError:
+        return ""
+    return "" if content is None else content

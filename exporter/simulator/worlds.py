@@ -15,13 +15,17 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class Project:
-    """Instances by name. `access_error` is the reason of the 403 with which the API responds, if any."""
+    """Instances by name. `access_error` is the reason of the 403 with which the API responds, if any.
+
+    `permissions` are those that the caller has according to Cloud Resource Manager.
+    """
 
     instances: Mapping[str, Scenario] = field(default_factory=dict)
     access_error: str | None = None  # notAuthorized, accessNotConfigured
     labels: Mapping[str, str] = field(default_factory=lambda: {"env": "prod"})
     parent: str = "organizations/1"  # or folders/ID
     state: str = "ACTIVE"  # or DELETE_REQUESTED
+    permissions: frozenset[str] = frozenset({"cloudsql.instances.list", "cloudsql.backupRuns.list"})
 
 
 class World:

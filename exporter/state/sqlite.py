@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 APPLICATION_ID = 0x43534245  # "CSBE", which identifies the file
 VERSION = 4
 FILE, LOCK = "ledger.sqlite3", "lock"
+FOLDER_MODE = 0o700  # of a new folder
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 PRAGMA application_id = {APPLICATION_ID};
@@ -99,7 +100,7 @@ class SqliteLedger:
         """Open or create the file. Raises StateInUseError, StateError or CorruptStateError."""
         with ExitStack() as undo:
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
                 lock = _lock_folder(folder / LOCK)
                 undo.callback(os.close, lock)
                 connection = _connect(folder / FILE)
@@ -181,8 +182,7 @@ class SqliteLedger:
             return
 
         def write(connection: sqlite3.Connection) -> None:
-            for table in ("record", "project"):
-                statement = f"DELETE FROM {table} WHERE project = ?"  # noqa: S608 (one of two fixed words)
+            for statement in ("DELETE FROM record WHERE project = ?", "DELETE FROM project WHERE project = ?"):
                 connection.executemany(statement, ((project,) for project in expired))
 
         if self._try_write(write):

@@ -1,6 +1,7 @@
 """Listening sockets: by address, or passed by systemd."""
 
 import errno
+import ipaddress
 import os
 import socket
 from collections.abc import Mapping
@@ -68,5 +69,8 @@ def listener_url(listener: socket.socket, scheme: str, path: str) -> str:
     if listener.family == socket.AF_UNIX:
         return f"unix:{listener.getsockname()}"
     host, port = listener.getsockname()[:2]
-    host = "localhost" if host in ("::", "0.0.0.0") else f"[{host}]" if ":" in host else host  # noqa: S104 (compared)
+    if ipaddress.ip_address(host).is_unspecified:  # every interface
+        host = "localhost"
+    elif ":" in host:
+        host = f"[{host}]"
     return f"{scheme}://{host}:{port}{path}"

@@ -33,8 +33,13 @@ def google_source(
     url: str, timeout: timedelta = TIMEOUT, observe: Observe = ignore, **settings: object
 ) -> GoogleSource:
     """A source that sends its requests to `url`, and retries none: its deadline has passed."""
+    return google_apis(url, timeout, observe, **settings).source(time.monotonic())
+
+
+def google_apis(url: str, timeout: timedelta = TIMEOUT, observe: Observe = ignore, **settings: object) -> GoogleApis:
+    """The APIs at `url`."""
     section = {"endpoint": url, "credentials": "anonymous"} | settings
-    return GoogleApis(CloudSql.model_validate(section), timeout, 8, retrying(), observe).source(time.monotonic())
+    return GoogleApis(CloudSql.model_validate(section), timeout, 8, retrying(), observe)
 
 
 def scan_project(source: Source, project: str) -> ProjectScan:

@@ -7,13 +7,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from exporter.config import CloudSql
 from exporter.facts.model import PollResult
@@ -22,10 +19,17 @@ from exporter.googleapis.retry import RateLimiter, Retrying
 from exporter.googleapis.source import GoogleSource
 from exporter.scan.source import SourceError
 from tests.googleapis.helpers import serve
-from tests.support.token_endpoint import METADATA, METADATA_ACCOUNT, SUBJECT_TOKEN, Response, TokenEndpoint
+from tests.support.token_endpoint import (
+    KEY_ACCOUNT,
+    METADATA,
+    METADATA_ACCOUNT,
+    SUBJECT_TOKEN,
+    Response,
+    TokenEndpoint,
+    service_account_key,
+)
 
 TARGET = "reader@shop.iam.gserviceaccount.com"
-KEY_ACCOUNT = "exporter@shop.iam.gserviceaccount.com"
 IAM = f"/v1/projects/-/serviceAccounts/{TARGET}:generateAccessToken"
 WORKLOAD_PROVIDER = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/oidc"
 WORKFORCE_PROVIDER = "//iam.googleapis.com/locations/global/workforcePools/staff/providers/okta"
@@ -93,12 +97,6 @@ FAILURES = {
 }
 
 
-@cache
-def private_key() -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
 class Api(BaseHTTPRequestHandler):
     """The Cloud SQL Admin API: an empty list of instances, after `rejected` responses with status 401."""
 
@@ -157,8 +155,7 @@ class Setup:
             case "impersonation":
                 return {"impersonate": TARGET, "lifetime": "1h"}
             case "key file":
-                key = {"type": "service_account", "client_email": KEY_ACCOUNT, "private_key": private_key()}
-                return {"file": self._file("key.json", json.dumps({**key, "token_uri": f"{url}/token"}))}
+                return {"file": self._file("key.json", json.dumps(service_account_key(f"{url}/token")))}
             case "user":
                 user = {"type": "authorized_user", "client_id": "1", "client_secret": CLIENT_SECRET}
                 return self._default({**user, "refresh_token": REFRESH_TOKEN})
@@ -215,7 +212,8 @@ def unauthenticated(source: GoogleSource) -> str:
 
 
 def assert_no_secret(text: str, endpoint: TokenEndpoint) -> None:
-    for secret in (SUBJECT_TOKEN, REFRESH_TOKEN, CLIENT_SECRET, *private_key().splitlines()[1:-1], *endpoint.tokens):
+    private_key = service_account_key("")["private_key"].splitlines()[1:-1]
+    for secret in (SUBJECT_TOKEN, REFRESH_TOKEN, CLIENT_SECRET, *private_key, *endpoint.tokens):
         assert secret not in text
 
 

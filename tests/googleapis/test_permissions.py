@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Credentials
-from exporter.googleapis.permissions import PERMISSIONS, UNKNOWN_MEMBER, iam_member, permission_named
+from exporter.googleapis.permissions import (
+    PERMISSIONS,
+    UNKNOWN_MEMBER,
+    UNRESTRICTED_METHODS,
+    WRITE_PERMISSIONS,
+    iam_member,
+    permission_named,
+)
 from exporter.scan.source import SourceError
 from exporter.simulator import Fault, Simulator
 from tests.googleapis.helpers import google_source
@@ -21,7 +28,19 @@ MEMBER = "serviceAccount:exporter@ops.iam.gserviceaccount.com"
 def test_table_has_exactly_the_methods_that_are_called() -> None:
     calls = r'_client\.(?:pages|execute)\(\s*"([\w.]+)"'
     called = {name for file in PACKAGE.glob("*.py") for name in re.findall(calls, file.read_text())}
-    assert called == PERMISSIONS.keys()
+    assert called == PERMISSIONS.keys() | UNRESTRICTED_METHODS
+    assert not PERMISSIONS.keys() & UNRESTRICTED_METHODS
+
+
+def test_no_method_needs_a_write_permission() -> None:
+    assert not {permission.name for permission in PERMISSIONS.values()} & set(WRITE_PERMISSIONS)
+
+
+def test_documentation_names_every_permission() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    names = {permission.name for permission in PERMISSIONS.values()} | set(WRITE_PERMISSIONS)
+    extra = {"cloudsql.instances.export"}
+    assert set(re.findall(r"\b(?:cloudsql|resourcemanager)(?:\.\w+){2}", page)) == names | extra
 
 
 def test_command_grants_the_role_on_the_project() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -117,6 +118,44 @@ def test_errors_have_the_form_of_real_ones(path: str, query: dict[str, str], sta
     response = respond(Request(demo(), path, query))
     error: Any = response.body["error"]
     assert (response.status, error["code"], error["errors"][0]["reason"]) == (status, status, reason)
+
+
+@pytest.mark.parametrize(
+    ("project", "asked", "expected"),
+    [
+        ("museum", ["cloudsql.instances.list", "cloudsql.instances.delete"], ["cloudsql.instances.list"]),
+        ("museum", ["cloudsql.instances.delete"], None),
+        ("museum", [], None),
+        ("sealed", ["cloudsql.instances.list"], ["cloudsql.instances.list"]),
+    ],
+)
+def test_permissions_of_the_caller_are_tested(project: str, asked: list[str], expected: list[str] | None) -> None:
+    path = f"/v3/projects/{project}:testIamPermissions"
+    response = respond(Request(demo(), path, {}, {"permissions": asked}))
+    validator(document("cloudresourcemanager.v3"), "TestIamPermissionsResponse").validate(response.body)
+    assert (response.status, response.body) == (200, {"permissions": expected} if expected else {})
+
+
+@pytest.mark.parametrize(
+    ("project", "body", "status"),
+    [
+        ("museum", {"permissions": ["cloudsql.*"]}, 400),
+        ("museum", {"permissions": "cloudsql.instances.list"}, 400),
+        ("museum", "", 400),
+        ("nowhere", {"permissions": ["cloudsql.instances.list"]}, 403),
+        ("museum", None, 404),
+    ],
+)
+def test_invalid_test_of_permissions_is_rejected(project: str, body: object, status: int) -> None:
+    assert respond(Request(demo(), f"/v3/projects/{project}:testIamPermissions", {}, body)).status == status
+
+
+@pytest.mark.parametrize("body", [b"null", b"{", b"\xff"])
+def test_body_that_is_no_json_object_is_a_bad_request(simulator: Simulator, body: bytes) -> None:
+    url = f"{simulator.url}v3/projects/museum:testIamPermissions"
+    with pytest.raises(urllib.error.HTTPError, match="400") as raised:
+        urllib.request.urlopen(url, data=body)  # noqa: S310 (http on loopback)
+    raised.value.close()
 
 
 def test_empty_list_is_omitted() -> None:

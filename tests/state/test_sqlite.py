@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import stat
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -59,6 +60,18 @@ def test_saved_scan_is_read_at_next_start(folder: Path, museum: World) -> None:
         ledger.save("museum", second)
     with closing(open_ledger(folder)) as ledger:
         assert ledger.scans() == {"museum": second}
+
+
+def test_new_folder_is_accessible_to_its_owner_only(folder: Path) -> None:
+    open_ledger(folder).close()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_mode_of_an_existing_folder_is_not_changed(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o750)
+    open_ledger(folder).close()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
 
 
 def test_only_changed_records_are_written(folder: Path, museum: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,6 +97,15 @@ def exporter(*arguments: str, log: Path, **environment: str) -> Iterator[Running
         process.wait()
 
 
+ROOT_ADVICE = ["Unneeded privileges:", "  the process runs as root; run it as another user, which needs no privileges"]
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of what `status` printed, without blank ones and the advice for who runs the tests as root."""
+    advice = ROOT_ADVICE if os.geteuid() == 0 else []
+    return [line for line in text.splitlines() if line and line not in advice]
+
+
 def is_up(url: str) -> bool:
     """Whether the URL returns 200."""
     try:

@@ -5,13 +5,30 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 METADATA_ACCOUNT = "workload@shop.iam.gserviceaccount.com"
 METADATA = "/computeMetadata/v1/instance/service-accounts/default/"
+KEY_ACCOUNT = "exporter@shop.iam.gserviceaccount.com"
 SUBJECT_TOKEN = "subject-token-secret"  # noqa: S105 (of this test)
+
+
+@cache
+def _private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def service_account_key(token_url: str) -> dict[str, str]:
+    """The content of a key file whose tokens are issued at a URL."""
+    key = {"type": "service_account", "client_email": KEY_ACCOUNT, "private_key": _private_key()}
+    return {**key, "token_uri": token_url}
 
 
 @dataclass(frozen=True)

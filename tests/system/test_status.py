@@ -19,7 +19,7 @@ from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.verdict.rules import Protection
 from tests.support.builders import eventually
-from tests.support.processes import COMMAND, run
+from tests.support.processes import COMMAND, lines_of, run
 from tests.system.test_commands import config_flag
 from tests.verdict.test_scenarios import VERDICTS
 
@@ -117,7 +117,7 @@ def test_unreadable_region_of_another_project_does_not_matter(simulator: Simulat
 
 def test_project_that_no_target_names_is_reported(simulator: Simulator, tmp_path: Path) -> None:
     result = run("status", config_flag(tmp_path, simulator, "museum"), "--project=musem", "--output=csv")
-    assert (result.returncode, result.stderr) == (3, "error: project musem: no target names or finds it\n")
+    assert (result.returncode, lines_of(result.stderr)) == (3, ["error: project musem: no target names or finds it"])
     assert len(result.stdout.splitlines()) == 1
 
 
@@ -133,7 +133,7 @@ def test_project_without_instances_is_an_empty_result(tmp_path: Path) -> None:
         flag = config_flag(tmp_path, simulator, "empty")
         results = {output: run("status", flag, f"--output={output}") for output in FORMATS}
     assert {result.returncode for result in results.values()} == {0}
-    assert results["table"].stdout.splitlines()[1:] == ["no instances: check targets"]
+    assert lines_of(results["table"].stdout)[1:] == ["no instances: check targets"]
     assert json.loads(results["json"].stdout)["instances"] == []
     assert (len(results["csv"].stdout.splitlines()), len(results["markdown"].stdout.splitlines())) == (1, 2)
 
@@ -145,7 +145,7 @@ def test_hostile_names_from_the_api_do_not_reach_the_terminal(tmp_path: Path, ou
     with Simulator(World({"museum": Project(scenarios)}, SimulatedClock(system_clock()))) as simulator:
         flag = config_flag(tmp_path, simulator, "museum")
         result = run("status", flag, f"--output={output}", PYTHONIOENCODING="ascii")
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, lines_of(result.stderr)) == (0, [])
     assert result.stdout.replace("\n", "").replace("\r", "").isprintable()
     assert result.stdout.isascii()
 
