@@ -11,7 +11,7 @@ demo: ## run the exporter against a simulated Cloud SQL API; SPEED=1440 simulate
 
 test: check ## run all checks and tests, with branch coverage
 	@echo "== pytest"
-	@$(BIN)/pytest -q --cov --cov-report=term
+	@$(BIN)/pytest -q --numprocesses=2 --dist=loadfile --cov --cov-report=term
 
 check: ## check style, types and import rules
 	@scripts/setup dev

@@ -24,7 +24,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium."""
     with sync_playwright() as playwright:
@@ -59,7 +59,7 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
     assert problems == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def url() -> Iterator[str]:
     """The URL of an exporter that has polled the demo world."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
@@ -71,7 +71,7 @@ def url() -> Iterator[str]:
             yield f"{server.urls[0]}sql/"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def hostile_url() -> Iterator[str]:
     """The URL of an exporter that has polled instances with hostile names and labels."""
     hostile = replace(SCENARIOS["failing"], settings={"userLabels": {"team": HOSTILE_NAMES[0]}})
@@ -81,7 +81,7 @@ def hostile_url() -> Iterator[str]:
             yield server.urls[0]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def fleet_url() -> Iterator[str]:
     """The URL of an exporter that has polled 1,000 instances."""
     projects = fleet(1000, 4)

@@ -164,12 +164,20 @@ def test_closed_pipe_ends_the_command_silently(
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
 
 
+def _accept_interrupts() -> None:
+    """Undo what a shell sets for the jobs in its background, and so for the tests that it runs there.
+
+    Runs between fork and exec, where it takes no lock.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_watch_prints_at_every_interval_until_ctrl_c(simulator: Simulator, tmp_path: Path) -> None:
     flag = config_flag(tmp_path, simulator, "museum", more="poll: {interval: 100ms}")
     out, errors = tmp_path / "out", tmp_path / "errors"
     with out.open("w") as stdout, errors.open("w") as stderr:
         command = [*COMMAND, "status", flag, "--watch", "--output=csv", "--only=at_risk"]
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr)
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, preexec_fn=_accept_interrupts)  # noqa: PLW1509
         try:
             assert eventually(lambda: out.read_text().count("state,project,") >= 3)
             simulator.faults.add(Fault("forbidden"))
@@ -190,7 +198,12 @@ def test_watch_redraws_a_terminal(simulator: Simulator, tmp_path: Path) -> None:
     master, slave = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "NO_COLOR": "1"}
     process = subprocess.Popen(
-        [*COMMAND, "status", flag, "--watch"], stdin=slave, stdout=slave, stderr=slave, env=environment
+        [*COMMAND, "status", flag, "--watch"],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=environment,
+        preexec_fn=_accept_interrupts,  # noqa: PLW1509
     )
     os.close(slave)
     shown = ""
