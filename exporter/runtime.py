@@ -5,12 +5,13 @@ import os
 import platform
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from exporter import __version__, privileges
 from exporter.config import Config, ConfigError
+from exporter.facts.daily import InstanceDay, ProjectDay
 from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.model import Clock
 from exporter.facts.record import ProjectScan
@@ -18,7 +19,7 @@ from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.googleapis import CredentialsError, GoogleApis, RateLimiter, Retrying
 from exporter.metrics.code_labels import CodeLabels
 from exporter.metrics.exposition import Body, Exposition
-from exporter.metrics.instrumentation import Instrumentation
+from exporter.metrics.instrumentation import Instrumentation, MethodStatistics
 from exporter.polling.poller import ALL, Poller, PollerDependencies
 from exporter.polling.shard import Shard
 from exporter.polling.workers import WorkerPool
@@ -31,6 +32,16 @@ log = logging.getLogger(__name__)
 
 RENDER_DEBOUNCE = 0.2  # seconds during which the changes of further polls are collected before rendering
 PRIVILEGES_SHARE = 0.01  # of the rate limit, for requests about privileges; polls may need the rest
+
+
+@dataclass(frozen=True, slots=True)
+class ApiUsage:
+    """Requests to the API since the start, and their rate limit: as configured, and at present."""
+
+    requests_per_minute: int
+    current_rate: float
+    methods: Sequence[MethodStatistics]
+    unreadable_items: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +192,20 @@ class Exporter:
     def snapshot(self) -> Snapshot:
         """Everything known, before it is judged."""
         return self._running.poller.snapshot
+
+    def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
+        """The days of an instance in the daily record, from one to another, oldest first."""
+        return self._shared.ledger.days(project, instance, first, last)
+
+    def api_usage(self) -> ApiUsage:
+        """Requests to the API since the start, and their rate limit."""
+        instrumentation, rate_limiter = self._shared.instrumentation, self._running.rate_limiter
+        return ApiUsage(
+            rate_limiter.requests_per_minute,
+            rate_limiter.current_rate,
+            instrumentation.methods(),
+            instrumentation.unreadable_items(),
+        )
 
     def ready(self) -> bool:
         """Whether there are facts to serve."""

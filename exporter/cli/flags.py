@@ -24,7 +24,7 @@ from exporter.googleapis import CredentialsError
 from exporter.polling import shard
 from exporter.simulator import KINDS, Fault, parse_world
 from exporter.verdict.rules import WORST_FIRST, Protection
-from exporter.web import path_prefix, split_address
+from exporter.web import path_prefix, site_url, split_address
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -262,6 +262,22 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         help="URL at which a reverse proxy serves the exporter; everything is served under its path (default: none)",
     )
     parser.add_argument(
+        "--web.alertmanager-url",
+        dest="alertmanager_url",
+        type=_site_url,
+        default="",
+        metavar="URL",
+        help="URL of Alertmanager, for links to new silences (default: none)",
+    )
+    parser.add_argument(
+        "--web.grafana-url",
+        dest="grafana_url",
+        type=_site_url,
+        default="",
+        metavar="URL",
+        help="URL of Grafana, for links to dashboards (default: none)",
+    )
+    parser.add_argument(
         "--web.max-connections",
         dest="max_connections",
         type=_positive,
@@ -368,6 +384,13 @@ def _optional_file(text: str) -> Path | None:
 def _external_path(text: str) -> str:
     try:
         return path_prefix(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _site_url(text: str) -> str:
+    try:
+        return site_url(text) if text else ""
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 
+from msgspec import to_builtins
 from rich.table import Table
 from rich.text import Text
 
@@ -14,8 +15,10 @@ from exporter.cli.problems import advice
 from exporter.cli.terminal import COLOURS, printable, table_text
 from exporter.verdict import summary
 from exporter.verdict.evaluate import Evaluation
+from exporter.verdict.listing import Listing, Selection
 from exporter.verdict.rules import Protection
 from exporter.verdict.summary import Row, rfc3339
+from exporter.web.api.content import status_document
 
 States = Collection[Protection]
 Format = Callable[[Evaluation, States], str]
@@ -60,7 +63,8 @@ def totals_text(evaluation: Evaluation) -> str:
 
 def json_format(evaluation: Evaluation, states: States) -> str:
     """The same document as /api/v1/status; ASCII only, other characters are escaped."""
-    return json.dumps(summary.as_json(evaluation, states), indent=2) + "\n"
+    selected = Listing().select(evaluation, Selection(states=tuple(states)))
+    return json.dumps(to_builtins(status_document(evaluation, selected)), indent=2) + "\n"
 
 
 def csv_format(evaluation: Evaluation, states: States) -> str:

@@ -19,6 +19,7 @@ from exporter.web import (
     Authentication,
     Limits,
     Service,
+    Sites,
     WebConfigFile,
     WebServer,
     application,
@@ -78,7 +79,8 @@ def run_server(
 def _services(options: argparse.Namespace, exporter: Exporter, web_config: WebConfigFile) -> list[Service]:
     """The exporter's pages, and the probes on an address of their own, if given. Raises ListenError."""
     prefix = options.external_path
-    app = Authentication(application(exporter, lifecycle=options.lifecycle, prefix=prefix), web_config)
+    sites = Sites(options.grafana_url, options.alertmanager_url)
+    app = Authentication(application(exporter, lifecycle=options.lifecycle, prefix=prefix, sites=sites), web_config)
     if options.systemd_socket:
         listeners = passed_sockets()
     else:

@@ -2,6 +2,7 @@
 
 from exporter.config.document import ConfigError, Document, KeyPath, Problem
 from exporter.config.duration import format_duration, parse_duration
+from exporter.config.effective import effective_yaml
 from exporter.config.load import load, loads
 from exporter.config.schema import (
     CloudSql,
@@ -29,6 +30,7 @@ __all__ = [
     "ProjectTarget",
     "SearchTarget",
     "State",
+    "effective_yaml",
     "format_duration",
     "load",
     "loads",

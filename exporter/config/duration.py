@@ -29,6 +29,15 @@ def parse_duration(text: object) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def exact_duration(duration: timedelta) -> str:
+    """Format a duration that is not negative as `parse_duration` reads it, to the millisecond: `1h30m`, `7d`, `0s`."""
+    rest, parts = duration, []
+    for unit, length in list(_UNITS.items())[2:]:  # days are the largest unit that everyone reads alike
+        amount, rest = divmod(rest, length)
+        parts += [f"{amount}{unit}"] if amount else []
+    return "".join(parts) or "0s"
+
+
 def format_duration(duration: timedelta) -> str:
     """Format a duration for people, in its two largest units: `3d 4h`, `26m`, `0s`."""
     seconds = round(abs(duration.total_seconds()))

@@ -109,6 +109,16 @@ class RunHeader(NamedTuple):
     size_bytes: int | None
 
 
+class RunSpan(NamedTuple):
+    """The time that a run took, in Unix seconds; without an end while it is in progress, or where none is known."""
+
+    type: BackupType
+    status: RunStatus
+    scheduled: float
+    start: float
+    end: float | None
+
+
 class PackedRuns(Sequence[BackupRun]):
     """Runs of one instance, newest first. Immutable, and equal where the runs are.
 
@@ -175,6 +185,15 @@ class PackedRuns(Sequence[BackupRun]):
             if _SCHEDULED.unpack_from(self.packed, position * _ROW.size)[0] < earliest:
                 return
             yield self[position]
+
+    def spans(self, earliest: float) -> Iterator[RunSpan]:
+        """The time that each run took, of those that started and were scheduled at a time or later; newest first."""
+        for _, _, scheduled, _, _, start, end, backup_type, status, *_ in _ROW.iter_unpack(self.packed):
+            if scheduled < earliest:
+                return
+            if start == start:  # noqa: PLR0124 (not a number)
+                known_end = end if end == end else None  # noqa: PLR0124 (not a number)
+                yield RunSpan(_TYPES[backup_type], _STATUSES[status], scheduled, start, known_end)
 
     def numbers(self, enqueued_after: float | None = None) -> Iterator[int]:
         """The ids of all runs, or of those enqueued after a time, in Unix seconds."""

@@ -36,6 +36,11 @@ class RateLimiter:
         self._next = time.monotonic()
         self._lock = threading.Lock()
 
+    @property
+    def current_rate(self) -> float:
+        """Requests per minute at present: fewer than configured after responses that the quota is exceeded."""
+        return self.requests_per_minute / self._slowdown
+
     def reserve(self) -> float:
         """Reserve the next slot; returns the seconds until then."""
         with self._lock:

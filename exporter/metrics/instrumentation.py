@@ -1,5 +1,9 @@
 """Instrumentation of the exporter: metrics that are updated directly, since the start of the process."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -8,6 +12,16 @@ from prometheus_client.process_collector import ProcessCollector
 from exporter.metrics import catalogue
 from exporter.metrics.exposition.lines import render_families
 from exporter.metrics.metric import DirectMetric
+
+
+@dataclass(frozen=True, slots=True)
+class MethodStatistics:
+    """Requests of one API method since the start: their number by HTTP status or result, retries, and duration."""
+
+    method: str
+    requests: Mapping[str, int]
+    retries: int
+    total_duration: timedelta
 
 
 class Instrumentation:
@@ -50,6 +64,24 @@ class Instrumentation:
         self._unreadable.labels(kind).inc()
         self._rendered = {}
 
+    def methods(self) -> list[MethodStatistics]:
+        """Statistics of each API method that was requested."""
+        requests: dict[str, dict[str, int]] = {}
+        for labels, value in _samples(self._requests, "_total"):
+            requests.setdefault(labels["method"], {})[labels["code"]] = int(value)
+        retries = {labels["method"]: int(value) for labels, value in _samples(self._retries, "_total")}
+        seconds = {labels["method"]: value for labels, value in _samples(self._durations, "_sum")}
+        return [
+            MethodStatistics(
+                method, dict(sorted(codes.items())), retries.get(method, 0), timedelta(seconds=seconds.get(method, 0.0))
+            )
+            for method, codes in sorted(requests.items())
+        ]
+
+    def unreadable_items(self) -> dict[str, int]:
+        """The number of items that were not fully readable, by kind."""
+        return {labels["kind"]: int(value) for labels, value in _samples(self._unreadable, "_total")}
+
     def exposition(self, content_type: str) -> bytes:
         """The exposition of these metrics."""
         rendered = self._rendered  # a change during rendering replaces it, so no outdated result is stored
@@ -59,3 +91,11 @@ class Instrumentation:
 
     def _counter(self, metric: DirectMetric) -> Counter:
         return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+
+
+def _samples(collector: Counter | Histogram, suffix: str) -> Iterator[tuple[Mapping[str, str], float]]:
+    """The labels and values of the samples whose names end with a suffix."""
+    for family in collector.collect():
+        for sample in family.samples:
+            if sample.name.endswith(suffix):
+                yield sample.labels, sample.value

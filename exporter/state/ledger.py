@@ -74,7 +74,7 @@ class MemoryLedger:
     def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
         """The recorded days of an instance; a record replaces what the one before it says about the day before."""
         found: dict[date, tuple[ProjectDay, InstanceDay]] = {}
-        for day, record in self._days.get(project, {}).items():
+        for day, record in list(self._days.get(project, {}).items()):  # a poll may add a day meanwhile
             if day - DAY in found and instance in record.day_before:
                 found[day - DAY] = (found[day - DAY][0], record.day_before[instance])
             if first <= day <= last and instance in record.instances:

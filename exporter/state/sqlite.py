@@ -140,7 +140,11 @@ class SqliteLedger:
     def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
         """The recorded days of an instance, from one to another, oldest first."""
         with self._lock:
-            return self._daily.read(project, instance, first, last)
+            try:
+                return self._daily.read(project, instance, first, last)
+            except (sqlite3.Error, ValueError) as error:
+                log.error("cannot read the daily record of %s:%s: %s", project, instance, error)
+                return []
 
     def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
         """Write what differs from the saved scan and daily record, in one transaction."""

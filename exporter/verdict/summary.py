@@ -1,4 +1,4 @@
-"""An evaluation as rows and plain data: shown by the status page, the JSON API and `status`."""
+"""An evaluation in words, as rows worst first."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -11,9 +11,8 @@ from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.reasons import reasons, recovery_point_age
 from exporter.verdict.rules import WORST_FIRST, Exemption, Finding, Protection
 
+_STATE_ORDER = {state: position for position, state in enumerate(WORST_FIRST)}
 _FINDING_ORDER = {finding: position for position, finding in enumerate(Finding)}
-
-Json = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +53,13 @@ def missing_permissions(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def worst_first(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -> list[Verdict]:
     """The verdicts in some states, by state and worst finding, then by project and name."""
-    return sorted((verdict for verdict in evaluation.verdicts if verdict.state in states), key=_rank)
+    return sorted((verdict for verdict in evaluation.verdicts if verdict.state in states), key=rank)
 
 
-def _rank(verdict: Verdict) -> tuple[int, int]:
-    """Lower is worse. Verdicts of an evaluation are sorted by project and name already."""
+def rank(verdict: Verdict) -> tuple[int, int]:
+    """The sort key of a verdict: lower is worse. Verdicts of an evaluation are sorted by project and name already."""
     worst = _FINDING_ORDER[verdict.findings[0]] if verdict.findings else len(_FINDING_ORDER)
-    return WORST_FIRST.index(verdict.state), worst
+    return _STATE_ORDER[verdict.state], worst
 
 
 def rows(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -> list[Row]:
@@ -93,56 +92,6 @@ def totals(evaluation: Evaluation) -> dict[Protection, int]:
     """The number of instances in each state."""
     counts = Counter(verdict.state for verdict in evaluation.verdicts)
     return {state: counts[state] for state in WORST_FIRST}
-
-
-def as_json(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -> Json:
-    """The evaluation as plain data, with the instances in some states, worst first; timestamps are RFC 3339 text."""
-    return {
-        "now": rfc3339(evaluation.now),
-        "totals": {str(state): count for state, count in totals(evaluation).items()},
-        "projects": [
-            {
-                "project": status.project,
-                "up": status.up,
-                "result": status.result,
-                "message": status.message,
-                "missing_permission": status.missing_permission,
-                "last_success": rfc3339(status.last_success),
-                "unreachable_regions": list(status.unreachable_regions),
-            }
-            for status in evaluation.projects
-        ],
-        "searches": [
-            {
-                "query": query,
-                "up": search.up,
-                "message": search.message,
-                "missing_permission": search.missing_permission,
-                "projects": list(search.projects),
-            }
-            for query, search in evaluation.searches
-        ],
-        "instances": [_instance_json(verdict, evaluation) for verdict in worst_first(evaluation, states)],
-    }
-
-
-def _instance_json(verdict: Verdict, evaluation: Evaluation) -> Json:
-    return {
-        "project": verdict.instance.id.project,
-        "instance_id": verdict.instance.id.name,
-        "state": verdict.state,
-        "findings": list(verdict.findings),
-        "exempt": verdict.exemption,
-        "reasons": list(reasons(verdict, evaluation)),
-        "recovery_point": rfc3339(verdict.history.recovery_point),
-        "recovery_point_age_seconds": recovery_point_age_seconds(verdict, evaluation.now),
-        "next_due": rfc3339(verdict.next_due),
-        "last_runs": {
-            backup_type.lower(): history.newest.status.lower()
-            for backup_type, history in verdict.history.by_type.items()
-            if history.newest
-        },
-    }
 
 
 def _last_run(history: History) -> str:

@@ -6,6 +6,7 @@ from exporter.web.config import WebConfigError, WebConfigFile
 from exporter.web.config import load as load_web_config
 from exporter.web.connection import Limits
 from exporter.web.listeners import ListenError, listen, passed_sockets, split_address
+from exporter.web.pages.links import Sites, site_url
 from exporter.web.server import Service, WebServer
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Limits",
     "ListenError",
     "Service",
+    "Sites",
     "WebConfigError",
     "WebConfigFile",
     "WebServer",
@@ -22,5 +24,6 @@ __all__ = [
     "load_web_config",
     "passed_sockets",
     "path_prefix",
+    "site_url",
     "split_address",
 ]

@@ -5,28 +5,26 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote, unquote, urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, Router
 
-from exporter.config import ConfigError, format_duration
+from exporter.config import ConfigError
 from exporter.googleapis import CredentialsError
 from exporter.runtime import Exporter
-from exporter.verdict import summary
+from exporter.verdict.listing import Listing
+from exporter.web.api.endpoints import Api
+from exporter.web.pages.links import Sites
+from exporter.web.renderer import Renderer
 from exporter.web.scrape import ScrapeEndpoint
+from exporter.web.site import Site
+from exporter.web.static_files import static_file
 
 log = logging.getLogger(__name__)
-
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
-    "Cache-Control": "no-store",
-}
-
 
 MAX_PAGES = 2  # computed at once, so that they do not slow down scrapes
 
@@ -47,25 +45,16 @@ def path_prefix(external_url: str) -> str:
     return f"/{path}" if path else ""
 
 
-def application(exporter: Exporter, *, lifecycle: bool = False, prefix: str = "") -> Starlette:
-    """The application of a running exporter. `lifecycle` enables `/-/reload`; every path begins with `prefix`."""
-    templates = Environment(loader=PackageLoader("exporter.web"), autoescape=True, undefined=StrictUndefined)
-    page = templates.get_template("status.html.jinja")
+def application(
+    exporter: Exporter, *, lifecycle: bool = False, prefix: str = "", sites: Sites | None = None
+) -> Starlette:
+    """The application of a running exporter.
 
-    def status_page() -> Response:
-        evaluation = exporter.evaluate()
-        text = page.render(
-            evaluation=evaluation,
-            oldest=min((status.last_success for status in evaluation.projects if status.last_success), default=None),
-            rows=summary.rows(evaluation),
-            totals=summary.totals(evaluation),
-            problems=summary.problems(evaluation),
-            format_duration=format_duration,
-        )
-        return HTMLResponse(text, headers=_PAGE_HEADERS)
-
-    def status_json() -> Response:
-        return JSONResponse(summary.as_json(exporter.evaluate()))
+    `lifecycle` enables `/-/reload`; every path begins with `prefix`; pages link to `sites`.
+    """
+    listing = Listing()
+    site = Site(exporter, listing, Renderer(prefix), sites or Sites())
+    api = Api(exporter, listing)
 
     def reload(_request: Request) -> Response:
         try:
@@ -79,8 +68,14 @@ def application(exporter: Exporter, *, lifecycle: bool = False, prefix: str = ""
     pages = asyncio.Semaphore(MAX_PAGES)
     routes = [
         Route("/metrics", ScrapeEndpoint(exporter), methods=["GET"]),  # the exposition compresses itself
-        Route("/", _page(status_page, pages), middleware=compressed),
-        Route("/api/v1/status", _page(status_json, pages), middleware=compressed),
+        Route("/", _page(site.status, pages), middleware=compressed),
+        Route("/instances/{project}/{instance:path}", _page(site.instance, pages), middleware=compressed),
+        Route("/windows", _page(site.windows, pages), middleware=compressed),
+        Route("/exporter", _page(site.exporter, pages), middleware=compressed),
+        Route("/static/{name}", static_file, middleware=compressed),
+        Route("/api/v1/status", _page(api.status, pages), middleware=compressed),
+        Route("/api/v1/instances/{project}/{instance:path}", _page(api.instance, pages), middleware=compressed),
+        Route("/api/v1/openapi.json", _page(api.openapi, pages), middleware=compressed),
         *_probes(exporter),
     ]
     if lifecycle:
@@ -107,12 +102,12 @@ def _probe_response(success: bool, success_text: str, failure_text: str) -> Resp
     return PlainTextResponse(f"{success_text if success else failure_text}\n", status_code=200 if success else 503)
 
 
-def _page(respond: Callable[[], Response], pages: asyncio.Semaphore) -> Callable[[Request], Awaitable[Response]]:
+def _page(respond: Callable[[Request], Response], pages: asyncio.Semaphore) -> Callable[[Request], Awaitable[Response]]:
     """Return an endpoint that computes its responses in a thread, a limited number at once."""
 
-    async def endpoint(_request: Request) -> Response:
+    async def endpoint(request: Request) -> Response:
         async with pages:
-            return await run_in_threadpool(respond)
+            return await run_in_threadpool(respond, request)
 
     return endpoint
 

@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 
+import msgspec
 import pytest
 from markdown_it import MarkdownIt
 
@@ -18,7 +19,10 @@ from exporter.simulator.timeline import failing
 from exporter.simulator.worlds import Project
 from exporter.verdict import summary
 from exporter.verdict.evaluate import Evaluation
+from exporter.verdict.listing import Listing, Selection
 from exporter.verdict.rules import WORST_FIRST, Protection
+from exporter.web.api.content import status_document
+from exporter.web.api.documents import StatusDocument
 from tests.support.builders import world
 from tests.support.expositions import evaluate_world
 
@@ -172,3 +176,9 @@ def test_states_without_instances_are_an_empty_document(name: str) -> None:
         assert lines[1:] == ["1 protected"]
     else:
         assert len(lines) == {"csv": 1, "markdown": 2}[name]
+
+
+def test_json_is_the_document_of_the_api(hostile: Evaluation) -> None:
+    document = msgspec.json.decode(FORMATS["json"](hostile, ALL), type=StatusDocument)
+    assert document == status_document(hostile, Listing().select(hostile, Selection()))
+    assert [instance.instance_id for instance in document.instances] == [row.instance for row in summary.rows(hostile)]

@@ -1,5 +1,7 @@
 """Packed runs: packing loses nothing."""
 
+from datetime import datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,3 +60,13 @@ def test_every_type_and_status_has_a_position() -> None:
 def test_packed_run_takes_less_than_100_bytes() -> None:
     packed = PackedRuns.of(run(ago=day * DAY) for day in range(30))
     assert len(packed.packed) / len(packed) < 100
+
+
+@given(st.lists(any_run, max_size=6, unique_by=lambda run: run.id), timestamps)
+def test_spans_are_those_of_the_runs_that_started_since_a_time(runs: list[BackupRun], earliest: datetime) -> None:
+    packed = PackedRuns.of(runs)
+    assert list(packed.spans(earliest.timestamp())) == [
+        (run.type, run.status, run.scheduled.timestamp(), run.start.timestamp(), run.end and run.end.timestamp())
+        for run in packed.since(earliest)
+        if run.start
+    ]

@@ -132,3 +132,14 @@ def test_stop_ends_every_wait(clock: FakeClock) -> None:
     clock.set()
     with pytest.raises(SourceError, match="stopping"):
         retrying.call("m", request_returning(PollResult.TIMEOUT, "response"), deadline=9e9)
+
+
+def test_the_current_rate_is_halved_by_a_quota_error_and_returns_to_the_configured_one(clock: FakeClock) -> None:
+    rate_limiter = RateLimiter(60)
+    assert rate_limiter.current_rate == 60
+    rate_limiter.slow_down()
+    assert rate_limiter.current_rate == 30
+    for _ in range(100):
+        rate_limiter.recover()
+    assert rate_limiter.current_rate == 60
+    assert clock.waits == []

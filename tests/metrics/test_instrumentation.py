@@ -1,11 +1,12 @@
 """The metrics that are updated directly."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from exporter.metrics.exposition import OPENMETRICS, TEXT
-from exporter.metrics.instrumentation import Instrumentation
+from exporter.metrics.instrumentation import Instrumentation, MethodStatistics
 from tests.support.expositions import encode_families
 
 
@@ -39,3 +40,18 @@ def test_process_metrics_are_those_of_the_client_library(content_type: str) -> N
     families = [*instrumentation.registry.collect(), *instrumentation._process_registry.collect()]
     assert names(text) == names(encode_families(content_type, families).removesuffix(b"# EOF\n"))
     assert b"process_cpu_seconds_total" in text
+
+
+def test_statistics_of_methods_are_those_of_their_metrics() -> None:
+    instrumentation = Instrumentation(process=False)
+    assert instrumentation.methods() == []
+    for code, duration in (("403", 0.25), ("200", 0.5), ("200", 1.0)):
+        instrumentation.request("instances.list", code, duration)
+    instrumentation.request("backupRuns.list", "timeout", 30.0)
+    instrumentation.retry("backupRuns.list")
+    instrumentation.unreadable("instance")
+    assert instrumentation.methods() == [
+        MethodStatistics("backupRuns.list", {"timeout": 1}, 1, timedelta(seconds=30)),
+        MethodStatistics("instances.list", {"200": 2, "403": 1}, 0, timedelta(seconds=1.75)),
+    ]
+    assert instrumentation.unreadable_items() == {"instance": 1, "backup_run": 0}

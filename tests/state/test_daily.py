@@ -141,3 +141,12 @@ def test_file_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
         assert (ledger.scans()["museum"], read(ledger)) == (saved, {TODAY: GOOD})
     with closing(sqlite3.connect(tmp_path / FILE)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+def test_a_damaged_day_is_logged_and_the_instance_has_no_days(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with closing(open_ledger(tmp_path / "data")) as ledger:
+        ledger.save("shop-prod", None, [record(TODAY, orders=GOOD, payments=GOOD)])
+        with closing(sqlite3.connect(tmp_path / "data" / FILE)) as connection, connection:
+            connection.execute("UPDATE instance_day SET body = x'00' WHERE instance = (SELECT min(id) FROM instance)")
+        assert [bool(read(ledger, name)) for name in ("orders", "payments")] == [False, True]
+    assert "cannot read the daily record of shop-prod:orders: damaged daily record" in caplog.text

@@ -1,0 +1,146 @@
+"""The days of an instance: a cell for each, the worst run of the day wins. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
+from itertools import groupby
+
+from exporter.facts.daily import InstanceDay, ProjectDay, start_of
+from exporter.facts.model import RunStatus
+from exporter.facts.packed_runs import PackedRuns
+from exporter.verdict.daily import WORST_OUTCOME_FIRST
+from exporter.verdict.rules import Protection
+from exporter.web.pages.words import state_word
+
+DAY = timedelta(days=1)
+
+RecordedDays = Sequence[tuple[ProjectDay, InstanceDay]]
+
+
+class DayKind(StrEnum):
+    """What a cell shows."""
+
+    FAILED = "failed"
+    OVERDUE = "overdue"
+    UNKNOWN = "unknown"
+    IN_PROGRESS = "in_progress"
+    SKIPPED = "skipped"
+    SUCCESSFUL = "successful"
+    NO_RUN = "no_run"
+    PENDING = "pending"
+    EXEMPT = "exempt"
+    NOT_OBSERVED = "not_observed"
+
+
+LETTERS: Mapping[DayKind, str] = {
+    DayKind.FAILED: "✖",
+    DayKind.OVERDUE: "!",
+    DayKind.UNKNOWN: "?",
+    DayKind.IN_PROGRESS: "…",
+    DayKind.SKIPPED: "s",
+    DayKind.SUCCESSFUL: "✔",
+    DayKind.NO_RUN: "–",
+    DayKind.PENDING: "·",
+    DayKind.EXEMPT: "○",
+    DayKind.NOT_OBSERVED: " ",
+}
+
+MEANINGS: Mapping[DayKind, str] = {
+    DayKind.SUCCESSFUL: "successful",
+    DayKind.SKIPPED: "skipped: no new data",
+    DayKind.FAILED: "failed",
+    DayKind.OVERDUE: "overdue",
+    DayKind.IN_PROGRESS: "in progress",
+    DayKind.UNKNOWN: "unknown",
+    DayKind.NO_RUN: "no run",
+    DayKind.PENDING: "no run yet",
+    DayKind.EXEMPT: "exempt",
+    DayKind.NOT_OBSERVED: "not observed",
+}
+
+_OUTCOMES: Mapping[RunStatus, DayKind] = {
+    RunStatus.FAILED: DayKind.FAILED,
+    RunStatus.OVERDUE: DayKind.OVERDUE,
+    RunStatus.RUNNING: DayKind.IN_PROGRESS,
+    RunStatus.ENQUEUED: DayKind.IN_PROGRESS,
+    RunStatus.SKIPPED: DayKind.SKIPPED,
+    RunStatus.SUCCESSFUL: DayKind.SUCCESSFUL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DayCell:
+    """One day. `state` is the worst one observed, and `observed_share` from 0 to 1; None where nothing was observed."""
+
+    day: date
+    kind: DayKind
+    state: str | None = None
+    observed_share: float | None = None
+    worst_age: timedelta | None = None
+    within_policy: bool | None = None
+
+    @property
+    def letter(self) -> str:
+        """A letter, since color alone does not tell everyone enough."""
+        return LETTERS[self.kind]
+
+    @property
+    def text(self) -> str:
+        """The day in words."""
+        state = f", {state_word(self.state)}" if self.state else ""
+        return f"{self.day:%b %d}: {MEANINGS[self.kind]}{state}"
+
+
+def description(cells: Sequence[DayCell]) -> str:
+    """Consecutive days in words, those of which the same is to be said together."""
+    groups = [list(group) for _, group in groupby(cells, key=lambda cell: (cell.kind, cell.state))]
+    return "; ".join(f"{group[0].day:%b %d} to {group[-1].text}" if group[1:] else group[0].text for group in groups)
+
+
+def day_cells(recorded: RecordedDays, runs: PackedRuns, first: date, last: date, today: date) -> list[DayCell]:
+    """The cells of the days from one to another: runs as they are listed now, else as the daily record has them."""
+    by_day = {project.day: (project, instance) for project, instance in recorded}
+    outcomes = _listed_outcomes(runs, first)
+    return [_cell(day, by_day.get(day), outcomes.get(day), today) for day in _days(first, last)]
+
+
+def _days(first: date, last: date) -> Iterator[date]:
+    return (first + number * DAY for number in range((last - first).days + 1))
+
+
+def _listed_outcomes(runs: PackedRuns, first: date) -> dict[date, RunStatus]:
+    """The worst status of the runs whose window starts on a day, from a first day on."""
+    outcomes: dict[date, RunStatus] = {}
+    for run in runs.since(start_of(first)):
+        if not run.status.deleted:
+            day = run.scheduled.date()
+            outcomes[day] = min(run.status, outcomes.get(day, run.status), key=WORST_OUTCOME_FIRST.index)
+    return outcomes
+
+
+def _cell(day: date, recorded: tuple[ProjectDay, InstanceDay] | None, listed: RunStatus | None, today: date) -> DayCell:
+    if recorded is None:
+        return DayCell(day, _OUTCOMES.get(listed, DayKind.UNKNOWN) if listed else DayKind.NOT_OBSERVED)
+    project, instance = recorded
+    outcome = listed or instance.outcome
+    worst_age = project.worst_age(instance)
+    return DayCell(
+        day,
+        _OUTCOMES.get(outcome, DayKind.UNKNOWN) if outcome else _without_run(project, instance, is_today=day == today),
+        instance.state,
+        project.share(instance),
+        None if worst_age is None else timedelta(seconds=worst_age),
+        instance.within_policy,
+    )
+
+
+def _without_run(project: ProjectDay, instance: InstanceDay, *, is_today: bool) -> DayKind:
+    """A day on which no run is known."""
+    if instance.state == Protection.EXEMPT:
+        return DayKind.EXEMPT
+    if project.due(instance):
+        return DayKind.UNKNOWN if instance.state == Protection.UNKNOWN else DayKind.NO_RUN
+    if instance.window_closes is None:  # no run is expected, for example since backups are disabled
+        return DayKind.PENDING if is_today else DayKind.NO_RUN
+    return DayKind.PENDING if is_today else DayKind.NOT_OBSERVED

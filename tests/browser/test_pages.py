@@ -1,0 +1,144 @@
+"""The pages in a browser: filters, links, keyboard, themes and widths, without and with JavaScript."""
+
+import re
+import subprocess
+from datetime import timedelta
+from urllib.parse import quote, unquote
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import OpenPage
+from tests.support.builders import NOW
+from tests.support.hostile import HOSTILE_NAMES
+
+PATHS = (
+    *("", "?state=at_risk&q=disk", "?q=no-such-instance", "instances/museum/failing", "instances/museum/replica"),
+    *("windows", "windows?project=museum", "exporter"),
+)
+PHONE = {"viewport": {"width": 360, "height": 740}}
+
+
+def names(page: Page) -> list[str]:
+    """The instances in the table."""
+    return page.locator("tbody th a").all_inner_texts()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("path", PATHS)
+def test_pages_are_accessible(open_page: OpenPage, url: str, path: str, theme: str) -> None:
+    page = open_page(url + path, color_scheme=theme)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    assert len(results.response["passes"]) > 20
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_pages_fit_a_phone(open_page: OpenPage, url: str, path: str) -> None:
+    page = open_page(url + path, **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@pytest.mark.parametrize("path", ["", "windows?project=museum"])
+def test_pages_fit_a_phone_with_hostile_names(open_page: OpenPage, hostile_url: str, path: str) -> None:
+    page = open_page(hostile_url + path, **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@pytest.mark.parametrize("javascript", [False, True])
+def test_filter_sort_follow_and_go_back(open_page: OpenPage, url: str, javascript: bool) -> None:
+    page = open_page(url, java_script_enabled=javascript)
+    page.get_by_role("checkbox", name="at risk").check()
+    page.get_by_role("checkbox", name="protected", exact=True).check()
+    page.get_by_label("Project").fill("museum")
+    page.get_by_role("button", name="Filter").click()
+    expect(page).to_have_url(re.compile(r"state=at_risk&state=protected&q=&project=museum"))
+    filtered = names(page)
+    assert "missed" in filtered
+    assert "failing" not in filtered
+    expect(page.get_by_role("checkbox", name="at risk")).to_be_checked()
+    page.get_by_role("link", name="Instance", exact=True).click()
+    assert names(page) == sorted(filtered)
+    sorted_url = page.url
+    page.get_by_role("link", name="missed", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("missed")
+    page.go_back()
+    assert (page.url, names(page)) == (sorted_url, sorted(filtered))
+
+
+def test_a_count_selects_its_state_and_clears_it(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+    total = len(names(page))
+    count = page.locator(".counts a", has_text="unprotected")
+    number = int(count.locator("b").inner_text())
+    count.click()
+    assert len(names(page)) == number < total
+    page.locator(".counts a[aria-current]").click()
+    assert len(names(page)) == total
+
+
+def test_typing_filters_and_keeps_the_focus(open_page: OpenPage, url: str) -> None:
+    page = open_page(f"{url}?state=unprotected")
+    field = page.get_by_label("Text")
+    field.press_sequentially("disk_snapshot")
+    expect(page.locator("caption")).to_have_text(re.compile("selected"))
+    expect(page).to_have_url(re.compile(r"\?state=unprotected&q=disk_snapshot$"))
+    assert "failing" in names(page)
+    expect(field).to_be_focused()
+    page.reload()
+    expect(field).to_have_value("disk_snapshot")
+
+
+def test_pages_of_the_table_follow_each_other(open_page: OpenPage, fleet_url: str) -> None:
+    page = open_page(f"{fleet_url}?sort=instance")
+    seen = names(page)
+    while (following := page.get_by_role("link", name="Next →")).count():
+        following.click()
+        seen += names(page)
+    assert len(seen) == 1000
+    assert seen == sorted(seen)
+
+
+def test_ages_advance_and_a_page_that_is_not_reloaded_loses_its_green(open_page: OpenPage, url: str) -> None:
+    page = open_page(url, clock=NOW)
+    time = page.locator("footer time.age")
+    expect(time).to_have_text("0s ago")
+    page.clock.run_for(90_000)
+    expect(time).to_have_text("1m 30s ago")
+    body = page.locator("body")
+    expect(body).not_to_have_class("old")
+    page.clock.run_for(timedelta(minutes=10) // timedelta(milliseconds=1))
+    expect(body).to_have_class("old")
+
+
+def test_the_keyboard_reaches_an_instance(open_page: OpenPage, url: str) -> None:
+    page = open_page(url)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.closest('tbody') !== null"):
+            break
+    target = page.evaluate("document.activeElement.textContent")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(target)
+
+
+LINKABLE = [name for name in HOSTILE_NAMES if name != ".."]  # a browser takes that as a step up, in any encoding
+
+
+@pytest.mark.parametrize("name", LINKABLE, ids=lambda name: quote(name, safe=""))
+def test_hostile_names_are_text_and_lead_to_their_page(open_page: OpenPage, hostile_url: str, name: str) -> None:
+    page = open_page(hostile_url)
+    assert sorted(names(page)) == sorted(HOSTILE_NAMES)
+    page.get_by_role("link", name=name, exact=True).first.click()
+    assert page.locator("h1 bdi").inner_text() == name
+    assert name in unquote(page.url)
+
+
+def test_a_terminal_browser_shows_the_page(url: str) -> None:
+    text = subprocess.run(["w3m", "-dump", "-cols", "200", url], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 (Debian's)
+    assert "Most urgent: key-revoked in museum" in text
+    assert re.search(r"✖ unprotected +failing +.*a restore would lose", text)
