@@ -172,7 +172,7 @@ def scan_options(
     return ScanOptions(selects, CodeLabels().label, unreadable, 6 * HOUR)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether a condition becomes true before the timeout."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

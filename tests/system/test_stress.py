@@ -49,7 +49,7 @@ class Scraper:
 def test_no_scrape_is_lost_and_the_log_stays_short_under_attack(tmp_path: Path) -> None:
     flags = ["--world=fleet:2000:20", "--speed=0", "--web.enable-lifecycle"]
     with exporter("demo", *flags, log=tmp_path / "log") as running:
-        assert eventually(lambda: is_up(f"{running.url}-/ready"))
+        assert eventually(lambda: is_up(f"{running.url}-/ready"), seconds=120)
         url = urlsplit(running.url)
         scraper = Scraper((url.hostname or "", url.port or 0))
         scraper.scrape()
