@@ -21,7 +21,7 @@ from benchmarks import programs, report, scrapes
 from benchmarks.report import Row, Section, seconds
 from tests.support.certificates import authority, issue
 
-PASSWORD = "a password"  # nosec B105 # noqa: S105 (of the benchmark)
+PASSWORD = "a password"  # nosec B105 # noqa: S105 (protects only a server of the benchmark, on loopback)
 COST = 10  # of bcrypt; the default of most tools
 ROUNDS = 100  # scrapes of each kind
 ATTACK = 60.0  # seconds
@@ -103,7 +103,7 @@ def under_attack(instances: int) -> Section:
         client = scrapes.Client(f"http://127.0.0.1:{port}/metrics", compressed=True)
         before = statistics.median(client.scrape() for _ in range(20))
         command = [sys.executable, "-m", "tests.support.attack", "127.0.0.1", str(port)]
-        attack = subprocess.Popen(command)  # noqa: S603 (fixed)
+        attack = subprocess.Popen(command)  # noqa: S603 (a fixed command, without input from outside)
         try:
             durations: list[float] = []
             end = time.monotonic() + ATTACK
@@ -163,7 +163,7 @@ def _node_exporter(textfile: Path, web_config: Path) -> Iterator[int]:
     flags = ["--collector.disable-defaults", "--collector.textfile", f"--collector.textfile.directory={textfile}"]
     flags += ["--web.disable-exporter-metrics", f"--web.listen-address=127.0.0.1:{port}"]
     command = ["prometheus-node-exporter", *flags, f"--web.config.file={web_config}"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 (fixed)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603 (a fixed command, without input from outside)
     try:
         while True:
             with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):

@@ -61,7 +61,7 @@ class Server:
 def run_server(command: list[str], port: int, ready: str, seconds: float = 900) -> Iterator[Server]:
     """Run a program for the duration of the block, which starts when the path `ready` responds with success."""
     url, started = f"http://127.0.0.1:{port}/", time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 (fixed)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 (a fixed command, without input from outside)
     try:
         while not is_up(url + ready):
             if process.poll() is not None:

@@ -125,4 +125,4 @@ def _read_lines(file: str) -> list[str]:
 
 def _debian_version(package: str) -> str:
     command = ["dpkg-query", "--show", "--showformat=${Version}", package]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 (fixed names)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 (fixed names of programs)

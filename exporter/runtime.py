@@ -138,7 +138,7 @@ class Exporter:
         return self.evaluate()
 
     def watch_privileges(self) -> None:
-        """Log the privileges that the exporter does not need; those of the credentials when the API has told them."""
+        """Log the privileges that the exporter does not need; those of the credentials once the API returned them."""
         privileges.log_privileges_of_process(self.config.state.path)
         threading.Thread(target=self._watch_write_access, name="privileges", daemon=True).start()
 

@@ -15,9 +15,9 @@ class PrintCompletion(argparse.Action):
     def __call__(
         self,
         parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,  # noqa: ARG002 (the signature of an action)
+        namespace: argparse.Namespace,  # noqa: ARG002 (argparse passes it to every action)
         values: str | Sequence[Any] | None,
-        option_string: str | None = None,  # noqa: ARG002 (as above)
+        option_string: str | None = None,  # noqa: ARG002 (argparse passes it to every action)
     ) -> None:
         """Generate the script from the parser."""
         import shtab  # noqa: PLC0415 (read only when it is needed)

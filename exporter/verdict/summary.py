@@ -83,7 +83,7 @@ def rows(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -
 
 
 def recovery_point_age_seconds(verdict: Verdict, now: datetime) -> int | None:
-    """The age of the recovery point in whole seconds; None if there is none."""
+    """The age of the recovery point in seconds, without fractions; None if there is no recovery point."""
     point = verdict.history.recovery_point
     return round((now - point).total_seconds()) if point else None
 

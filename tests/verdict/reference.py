@@ -222,7 +222,7 @@ def _recovery_point(runs: Sequence[BackupRun]) -> datetime | None:
 
 
 def _started_last(runs: Sequence[BackupRun]) -> BackupRun:
-    """Return the run that holds the newest data, which need not be that of the latest window."""
+    """Return the run that holds the newest data, not necessarily that of the latest window."""
     return max(reversed(runs), key=lambda run: run.effective_start)
 
 

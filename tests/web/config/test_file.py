@@ -46,7 +46,7 @@ def check(web_config: WebConfigFile) -> bool:
 
 
 def replace(path: Path, content: str | bytes, *, age: int = 0) -> None:
-    """Write a file anew, with a modification time in the past."""
+    """Write a file again, with a modification time in the past."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     os.utime(path, (1_000_000_000 - age, 1_000_000_000 - age))
 

@@ -1,4 +1,4 @@
-"""Cells of days: the worst run wins, and the absence of a run is told apart from not knowing."""
+"""Cells of days: the worst run wins, and "no run" differs from "not observed"."""
 
 from dataclasses import replace
 from datetime import date, timedelta
