@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from exporter import __version__
+from exporter.cli import flag_types
 from exporter.cli.check import ServiceState, check, report_unknown
 from exporter.cli.check_config import check_config
 from exporter.cli.completion import SHELLS, PrintCompletion
@@ -22,9 +23,8 @@ from exporter.cli.status import status
 from exporter.errors import ExitCode
 from exporter.googleapis import CredentialsError
 from exporter.polling import shard
-from exporter.simulator import KINDS, Fault, parse_world
-from exporter.verdict.rules import WORST_FIRST, Protection
-from exporter.web import path_prefix, site_url, split_address
+from exporter.simulator import KINDS
+from exporter.verdict.rules import WORST_FIRST
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -133,7 +133,7 @@ def _add_status(add_command: AddCommand) -> None:
     parser.add_argument(
         "--only",
         dest="states",
-        type=_states,
+        type=flag_types.states,
         action="extend",
         metavar="STATES",
         help=f"states to print, separated by commas: {', '.join(WORST_FIRST)} (default: all)",
@@ -151,7 +151,7 @@ def _add_check(add_command: AddCommand) -> None:
     _add_project_flag(parser)
     parser.add_argument(
         "--instance",
-        type=_instance,
+        type=flag_types.instance,
         default=(None, None),
         metavar="[PROJECT/]INSTANCE",
         help="instance to check (default: all of the projects)",
@@ -184,7 +184,7 @@ def _add_simulate(add_command: AddCommand) -> None:
     parser.add_argument(
         "--web.listen-address",
         dest="listen_address",
-        type=_address,
+        type=flag_types.address,
         default="127.0.0.1:10854",
         metavar="HOST:PORT",
         help="address to listen on; loopback only (default: %(default)s)",
@@ -229,7 +229,7 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
         "--web.listen-address",
         dest="listen_address",
         action="append",
-        type=_address,
+        type=flag_types.address,
         metavar="HOST:PORT",
         help=f"address to serve on; may be repeated (default: {address})",
     )
@@ -249,14 +249,14 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
     parser.add_argument(
         "--web.health-address",
         dest="health_address",
-        type=_address,
+        type=flag_types.address,
         metavar="HOST:PORT",
         help="address that serves /-/healthy and /-/ready without password and TLS, for probes (default: none)",
     )
     parser.add_argument(
         "--web.external-url",
         dest="external_path",
-        type=_external_path,
+        type=flag_types.external_path,
         default="/",
         metavar="URL",
         help="URL at which a reverse proxy serves the exporter; everything is served under its path (default: none)",
@@ -264,7 +264,7 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
     parser.add_argument(
         "--web.alertmanager-url",
         dest="alertmanager_url",
-        type=_site_url,
+        type=flag_types.external_site,
         default="",
         metavar="URL",
         help="URL of Alertmanager, for links to new silences (default: none)",
@@ -272,7 +272,7 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
     parser.add_argument(
         "--web.grafana-url",
         dest="grafana_url",
-        type=_site_url,
+        type=flag_types.external_site,
         default="",
         metavar="URL",
         help="URL of Grafana, for links to dashboards (default: none)",
@@ -280,7 +280,7 @@ def _add_web_flags(parser: argparse.ArgumentParser, address: str) -> None:
     parser.add_argument(
         "--web.max-connections",
         dest="max_connections",
-        type=_positive,
+        type=flag_types.positive,
         default=512,
         metavar="N",
         help="connections above which the longest idle ones are closed (default: %(default)s)",
@@ -292,7 +292,7 @@ def _add_web_config_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--web.config.file",
         dest="web_config_file",
-        type=_optional_file,
+        type=flag_types.optional_file,
         metavar="FILE",
         help="file with TLS settings, users and more, in the format of Prometheus (default: none)",
     )
@@ -302,14 +302,14 @@ def _add_shard_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--shard.index",
         dest="shard_index",
-        type=_non_negative,
+        type=flag_types.non_negative,
         metavar="N",
         help="index of this shard, from 0 (default: the number at the end of $POD_NAME or the host name)",
     )
     parser.add_argument(
         "--shard.total",
         dest="shard_total",
-        type=_positive,
+        type=flag_types.positive,
         default=1,
         metavar="N",
         help="number of shards (default: %(default)s)",
@@ -345,14 +345,14 @@ def _add_log_flags(parser: argparse.ArgumentParser, level: str) -> None:
 def _add_simulation_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--world",
-        type=_world,
+        type=flag_types.world,
         default="demo",
         metavar="WORLD",
         help="world to simulate: demo, healthy, or fleet:INSTANCES:PROJECTS (default: %(default)s)",
     )
     parser.add_argument(
         "--speed",
-        type=_speed,
+        type=flag_types.speed,
         default=1.0,
         metavar="N",
         help="factor by which time passes faster; 1440 is a day in a minute (default: 1, real time)",
@@ -360,92 +360,9 @@ def _add_simulation_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fault",
         dest="faults",
-        type=_fault,
+        type=flag_types.fault,
         action="append",
         default=[],
         metavar="KIND[:PROJECT[:METHOD]]",
         help=f"fault to inject into responses; may be repeated. Kinds: {', '.join(KINDS)}",
     )
-
-
-def _address(text: str) -> str:
-    try:
-        split_address(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _optional_file(text: str) -> Path | None:
-    """A file; empty text means none, as in Prometheus."""
-    return Path(text) if text else None
-
-
-def _external_path(text: str) -> str:
-    try:
-        return path_prefix(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _site_url(text: str) -> str:
-    try:
-        return site_url(text) if text else ""
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _instance(text: str) -> tuple[str | None, str]:
-    """`[PROJECT/]INSTANCE`."""
-    project, separator, name = text.rpartition("/")
-    if not name or (separator and not project):
-        raise argparse.ArgumentTypeError(f"{text!r} is not INSTANCE or PROJECT/INSTANCE")
-    return project or None, name
-
-
-def _states(text: str) -> list[Protection]:
-    """`STATE[,STATE...]`."""
-    words = [word.strip() for word in text.split(",")]
-    unknown = [word for word in words if word not in set(Protection)]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"unknown state {unknown[0]!r}; the states are {', '.join(WORST_FIRST)}")
-    return [Protection(word) for word in words]
-
-
-def _non_negative(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) < 7):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 999999")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    if not (number := _non_negative(text)):
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _world(text: str) -> str:
-    try:
-        parse_world(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
-def _fault(text: str) -> Fault:
-    """`KIND[:PROJECT[:METHOD]]`."""
-    kind, project, method = [*text.split(":"), "*", "*"][:3]
-    try:
-        return Fault(kind, project or "*", method or "*", seconds=10 if kind == "slow" else 0)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _speed(text: str) -> float:
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = -1.0
-    if not 0 <= speed <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100000")
-    return speed
