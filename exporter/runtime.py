@@ -310,7 +310,12 @@ def _restored_snapshot(shared: _Shared) -> Snapshot:
     """The saved state; its error codes keep their labels."""
     scans = shared.ledger.scans()
     shared.code_labels.restore(label for scan in scans.values() for label in _error_labels(scan))
-    return Snapshot({project: ProjectStatus(project, scan=scan) for project, scan in scans.items()})
+    return Snapshot(
+        {
+            project: ProjectStatus(project, scan=scan, collected=shared.ledger.collected(project))
+            for project, scan in scans.items()
+        }
+    )
 
 
 def _error_labels(scan: ProjectScan) -> set[str]:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from exporter.facts.collected import Collected
 from exporter.facts.model import PollResult
 from exporter.facts.record import ProjectScan
 
@@ -19,6 +20,7 @@ class ProjectStatus:
     duration: timedelta = timedelta()
     scan: ProjectScan | None = None
     polls: Mapping[PollResult, int] = field(default_factory=lambda: dict.fromkeys(PollResult, 0))
+    collected: Collected = field(default_factory=Collected)
 
     @property
     def up(self) -> bool:
@@ -35,9 +37,9 @@ class ProjectStatus:
         """When the facts were read."""
         return self.scan.read_at if self.scan else None
 
-    def succeeded(self, scan: ProjectScan, duration: timedelta) -> "ProjectStatus":
-        """The status after a poll that read `scan`."""
-        after = replace(self, scan=scan, message="", missing_permission=None)
+    def succeeded(self, scan: ProjectScan, duration: timedelta, collected: Collected | None = None) -> "ProjectStatus":
+        """The status after a poll that read `scan`, and what was collected beside it if that may have changed."""
+        after = replace(self, scan=scan, collected=collected or self.collected, message="", missing_permission=None)
         return self._after(after, PollResult.SUCCESS, duration)
 
     def failed(

@@ -10,10 +10,12 @@ from functools import partial
 from typing import TypeVar
 
 from exporter.config import Config, SearchTarget
+from exporter.facts.collected import Collected
 from exporter.facts.daily import DailyRecord
 from exporter.facts.model import Clock, PollResult
 from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
+from exporter.polling import collect
 from exporter.polling.compute_lock import ComputeLockedSource
 from exporter.polling.shard import Shard
 from exporter.polling.targets import Selectors, Targets, resolve, selects
@@ -82,6 +84,7 @@ class Poller:
         self._lock = threading.RLock()
         self._compute_lock = threading.Lock()
         self._targets = self._resolve_targets()
+        self._collectors: tuple[collect.Collector, ...] = ()
 
     def start(self) -> None:
         """Poll now and at every interval, in the background, until `stop`."""
@@ -196,17 +199,20 @@ class Poller:
         if isinstance(result, SourceError):
             after = before.failed(result.result, str(result), duration, result.missing_permission)
         else:
-            after = before.succeeded(result, duration)
+            collected = self._collect(before, result)
+            after = before.succeeded(result, duration, collected)
         with self._compute_lock:
             verdicts, days = self._observe(before, after)
         # Saved before it is published: a counter never decreases.
-        self._dependencies.ledger.save(project, after.scan if after.scan is not before.scan else None, days)
+        scan = after.scan if after.scan is not before.scan else None
+        self._dependencies.ledger.save(project, scan, days, after.collected)
         with self._lock:
             if self._still_targeted(project):
                 self.snapshot = self.snapshot.with_project(after)
                 self.verdicts = {**self.verdicts, project: verdicts} if verdicts else self.verdicts
         self._dependencies.on_change()
         _log_change(before, after)
+        collect.log_change(before, after)
 
     def _observe(self, before: ProjectStatus, after: ProjectStatus) -> tuple[ProjectVerdicts | None, list[DailyRecord]]:
         """The verdicts after a poll, and the daily record up to now; none for a project that was never read."""
@@ -226,15 +232,16 @@ class Poller:
             nonlocal cached
             if not before.scan:
                 return []
-            cached = project_verdicts(before.scan, self._config, timestamp, cached)
+            cached = project_verdicts(before.scan, before.collected, self._config, timestamp, cached)
             return list(cached.verdicts.values())
 
-        verdicts = project_verdicts(after.scan, self._config, now, cached)
+        verdicts = project_verdicts(after.scan, after.collected, self._config, now, cached)
         return verdicts, observe(record, known, list(verdicts.verdicts.values()), now, elapsed)
 
     def _restored_status(self, project: str) -> ProjectStatus:
         """A project that was not a target a moment ago; its saved scan is used, above all for the counters."""
-        return ProjectStatus(project, scan=self._dependencies.ledger.last_scan(project))
+        ledger = self._dependencies.ledger
+        return ProjectStatus(project, scan=ledger.last_scan(project), collected=ledger.collected(project))
 
     def _still_targeted(self, project: str) -> bool:
         with self._lock:
@@ -250,6 +257,13 @@ class Poller:
         source = ComputeLockedSource(self._source(), self._compute_lock)
         with self._compute_lock:
             return scan(source, project, self._dependencies.clock(), options, before, full=full)
+
+    def _collect(self, before: ProjectStatus, scan: ProjectScan) -> Collected:
+        if not self._collectors:
+            return before.collected
+        source = ComputeLockedSource(self._source(), self._compute_lock)
+        with self._compute_lock:
+            return collect.collect(self._collectors, collect.Round(source, before, scan, self._dependencies.clock()))
 
     def _report_unreadable(self, project: str, kind: str, field: str) -> None:
         self._dependencies.on_unreadable(kind)

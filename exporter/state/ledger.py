@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
+from exporter.facts.collected import Collected
 from exporter.facts.counters import EXPIRE_AFTER
 from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay
 from exporter.facts.record import ProjectScan
@@ -31,17 +32,32 @@ class Ledger(Protocol):
     def last_scan(self, project: str) -> ProjectScan | None:
         """The last scan of a project, which may not have been a target for a while."""
 
+    def collected(self, project: str) -> Collected:
+        """What was last collected about a project, without the status."""
+
+    def searches(self) -> Mapping[str, tuple[str, ...]]:
+        """The projects that each search had found before the start, by its query."""
+
     def daily_record(self, project: str) -> DailyRecord | None:
         """The last daily record of a project."""
 
     def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
         """The recorded days of an instance, from one to another, oldest first."""
 
-    def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
-        """Replace the project's scan, if one is given, and its daily record by these of consecutive days.
+    def save(
+        self,
+        project: str,
+        scan: ProjectScan | None,
+        days: Sequence[DailyRecord] = (),
+        collected: Collected | None = None,
+    ) -> None:
+        """Replace the project's scan and collected facts, if given, and its daily record by these of consecutive days.
 
         A failure is logged, and shown by `persistent`.
         """
+
+    def save_search(self, query: str, projects: Sequence[str] | None) -> None:
+        """Replace the projects that a search found; None deletes the search."""
 
     def forget(self, targeted: Collection[str], now: datetime) -> None:
         """Delete projects that are not targeted and were last read more than a week ago."""
@@ -58,6 +74,7 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._scans: dict[str, ProjectScan] = {}
         self._days: dict[str, dict[date, DailyRecord]] = {}
+        self._collected: dict[str, Collected] = {}
 
     def scans(self) -> Mapping[str, ProjectScan]:
         """None: nothing was saved before the start."""
@@ -66,6 +83,14 @@ class MemoryLedger:
     def last_scan(self, project: str) -> ProjectScan | None:
         """The last scan of a project."""
         return self._scans.get(project)
+
+    def collected(self, project: str) -> Collected:
+        """What was last collected about a project."""
+        return self._collected.get(project, Collected())
+
+    def searches(self) -> Mapping[str, tuple[str, ...]]:
+        """None: nothing was saved before the start."""
+        return {}
 
     def daily_record(self, project: str) -> DailyRecord | None:
         """The last daily record of a project."""
@@ -81,10 +106,18 @@ class MemoryLedger:
                 found[day] = (record.project, record.instances[instance])
         return list(found.values())
 
-    def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
-        """Replace the project's scan and daily record."""
+    def save(
+        self,
+        project: str,
+        scan: ProjectScan | None,
+        days: Sequence[DailyRecord] = (),
+        collected: Collected | None = None,
+    ) -> None:
+        """Replace the project's scan, what was collected, and its daily record."""
         if scan:
             self._scans[project] = scan
+        if collected:
+            self._collected[project] = collected
         records = self._days.setdefault(project, {})
         records.update({record.project.day: record for record in days})
         for day in list(records)[:-MAX_DAYS_IN_MEMORY]:
@@ -94,6 +127,10 @@ class MemoryLedger:
         """Delete expired projects."""
         for project in expired_projects(self._scans, targeted, now):
             del self._scans[project]
+            self._collected.pop(project, None)
+
+    def save_search(self, query: str, projects: Sequence[str] | None) -> None:
+        """Do nothing: it would not survive a restart."""
 
     def close(self) -> None:
         """Do nothing: there is no folder."""

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pydantic import TypeAdapter
 
+from exporter.facts.collected import Collected
 from exporter.facts.counters import Counters
 from exporter.facts.history import history
 from exporter.facts.model import Instance
@@ -36,7 +37,7 @@ class _RecordRow:
     removed_at: datetime | None = None
 
 
-_SCAN_ROW, _RECORD_ROW = TypeAdapter(_ScanRow), TypeAdapter(_RecordRow)
+_SCAN_ROW, _RECORD_ROW, _COLLECTED = TypeAdapter(_ScanRow), TypeAdapter(_RecordRow), TypeAdapter(Collected)
 
 
 def encode_scan(scan: ProjectScan) -> bytes:
@@ -81,3 +82,13 @@ def decode_record(body: bytes, packed: bytes) -> Record | RemovedInstance:
     if zlib.crc32(packed) != row.checksum:
         raise ValueError(f"the runs of {row.instance.id} do not match their checksum")
     return Record(row.instance, history(PackedRuns(packed, row.texts)), row.counters)
+
+
+def encode_collected(collected: Collected) -> bytes:
+    """What was collected about a project, without the status, as JSON."""
+    return _COLLECTED.dump_json(collected, exclude={"status"})
+
+
+def decode_collected(body: bytes) -> Collected:
+    """What was collected about a project."""
+    return _COLLECTED.validate_json(body)

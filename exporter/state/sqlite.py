@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from exporter.errors import UserError
+from exporter.facts.collected import Collected
 from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay
 from exporter.facts.record import ProjectScan, Record, RemovedInstance
 from exporter.state import daily_tables, rows
@@ -22,14 +23,18 @@ from exporter.state.ledger import Ledger, MemoryLedger, expired_projects
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x43534245  # "CSBE", which identifies the file
-VERSION = 4
+VERSION = 5
 FILE, LOCK = "ledger.sqlite3", "lock"
 FOLDER_MODE = 0o700  # of a new folder
+_COLLECTED = """
+CREATE TABLE collected (project TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE search (query TEXT PRIMARY KEY, projects TEXT NOT NULL) WITHOUT ROWID;
+"""
 SCHEMA = f"""
 BEGIN IMMEDIATE;
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
-{daily_tables.SCHEMA}
+{daily_tables.SCHEMA}{_COLLECTED}
 CREATE TABLE project (project TEXT PRIMARY KEY, read_at TEXT NOT NULL, scan BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE record (
     project TEXT NOT NULL, instance TEXT NOT NULL, body BLOB NOT NULL, runs BLOB NOT NULL,
@@ -39,6 +44,7 @@ COMMIT;
 """
 MIGRATIONS = {  # the statements that change a file of a version into one of the next
     3: f"BEGIN IMMEDIATE; {daily_tables.SCHEMA} PRAGMA user_version = 4; COMMIT;",
+    4: f"BEGIN IMMEDIATE; {_COLLECTED} PRAGMA user_version = 5; COMMIT;",
 }
 _NOT_CORRUPTION = {  # errors of SQLite that say nothing about the file's content
     sqlite3.SQLITE_PERM,
@@ -92,6 +98,7 @@ class SqliteLedger:
         self._file, self._connection, self._folder_lock = file, connection, folder_lock
         self._lock = threading.Lock()
         self._scans = _read_scans(connection)
+        self._collected = _read_collected(connection)
         self._daily = DailyTables(connection, history)
         self.persistent = True
 
@@ -128,6 +135,16 @@ class SqliteLedger:
         """The last scan of a project."""
         return self._scans.get(project)
 
+    def collected(self, project: str) -> Collected:
+        """What was last collected about a project, without the status."""
+        return self._collected.get(project, Collected())
+
+    def searches(self) -> Mapping[str, tuple[str, ...]]:
+        """The saved projects of each search, by its query."""
+        with self._lock:
+            saved = self._connection.execute("SELECT query, projects FROM search").fetchall()
+        return {query: tuple(projects.split()) for query, projects in saved}
+
     def daily_record(self, project: str) -> DailyRecord | None:
         """The last daily record of a project."""
         with self._lock:
@@ -146,19 +163,42 @@ class SqliteLedger:
                 log.error("cannot read the daily record of %s:%s: %s", project, instance, error)
                 return []
 
-    def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
-        """Write what differs from the saved scan and daily record, in one transaction."""
+    def save(
+        self,
+        project: str,
+        scan: ProjectScan | None,
+        days: Sequence[DailyRecord] = (),
+        collected: Collected | None = None,
+    ) -> None:
+        """Write what differs from what is saved, in one transaction."""
+        collected = None if collected == self.collected(project) else collected
         days = self._daily.with_unsaved(project, days)
 
         def write(connection: sqlite3.Connection) -> None:
             if scan:
                 self._write_scan(connection, project, scan)
+            if collected:
+                statement = "INSERT OR REPLACE INTO collected (project, body) VALUES (?, ?)"
+                connection.execute(statement, (project, rows.encode_collected(collected)))
             self._daily.write(project, days)
 
         if self._try_write(write):
             self._daily.saved(project, days)
             if scan:
                 self._scans[project] = scan
+            if collected:
+                self._collected[project] = collected
+
+    def save_search(self, query: str, projects: Sequence[str] | None) -> None:
+        """Replace the projects that a search found; None deletes the search."""
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM search WHERE query = ?", (query,))
+            if projects is not None:
+                values = (query, " ".join(projects))
+                connection.execute("INSERT INTO search (query, projects) VALUES (?, ?)", values)
+
+        self._try_write(write)
 
     def _write_scan(self, connection: sqlite3.Connection, project: str, scan: ProjectScan) -> None:
         before = _instances(self._scans.get(project))
@@ -182,12 +222,14 @@ class SqliteLedger:
             return
 
         def write(connection: sqlite3.Connection) -> None:
-            for statement in ("DELETE FROM record WHERE project = ?", "DELETE FROM project WHERE project = ?"):
+            for table in ("record", "collected", "project"):
+                statement = f"DELETE FROM {table} WHERE project = ?"  # noqa: S608 (fixed names)
                 connection.executemany(statement, ((project,) for project in expired))
 
         if self._try_write(write):
             for project in expired:
                 del self._scans[project]
+                self._collected.pop(project, None)
 
     def _try_write(self, write: Callable[[sqlite3.Connection], None]) -> bool:
         with self._lock:
@@ -221,6 +263,11 @@ def _read_scans(connection: sqlite3.Connection) -> dict[str, ProjectScan]:
     }
 
 
+def _read_collected(connection: sqlite3.Connection) -> dict[str, Collected]:
+    found = connection.execute("SELECT project, body FROM collected")
+    return {project: rows.decode_collected(body) for project, body in found}
+
+
 def _connect(file: Path) -> sqlite3.Connection:
     """Open the file, or create it. Raises sqlite3.Error, OSError, ValueError or StateError."""
     connection = sqlite3.connect(file, timeout=2, isolation_level=None, check_same_thread=False)
@@ -229,6 +276,7 @@ def _connect(file: Path) -> sqlite3.Connection:
             connection.executescript(SCHEMA)
         _check(connection, file)
         _migrate(connection)
+        _check_tables(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         with _transaction(connection):
@@ -240,7 +288,7 @@ def _connect(file: Path) -> sqlite3.Connection:
 
 
 def _check(connection: sqlite3.Connection, file: Path) -> None:
-    """Raises StateError for a file of another program or release, ValueError for a damaged one."""
+    """Raises StateError for a file of another program or release."""
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     advice = "move it away, or name another folder in state.path"
@@ -248,7 +296,11 @@ def _check(connection: sqlite3.Connection, file: Path) -> None:
         raise StateError(f"{file} is not a state file of this exporter; {advice}")
     if version != VERSION and version not in MIGRATIONS:
         raise StateError(f"{file} has version {version}, this release reads version {VERSION}; {advice}")
-    for table in ("project", "record"):  # what is read at the start; the daily record can be many times larger
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Raises ValueError where a table that is read at the start is damaged; the daily record can be much larger."""
+    for table in ("project", "record", "collected"):
         (result,) = connection.execute(f"PRAGMA quick_check({table})").fetchone()
         if result != "ok":
             raise ValueError(result)

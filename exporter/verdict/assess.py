@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from exporter.config import Policy
-from exporter.facts.history import History
+from exporter.facts.collected import NOTHING, InstanceFacts
+from exporter.facts.history import History, RecoveryPointSource
 from exporter.facts.model import Instance
 from exporter.verdict.rules import OTHER_BOUNDARIES, RULES, Case, Exemption, Finding, Protection, exemption
 from exporter.verdict.windows import DAY, next_due
@@ -21,6 +22,9 @@ class Verdict:
     findings: tuple[Finding, ...]
     exemption: Exemption | None
     next_due: datetime | None
+    recovery_point: datetime | None
+    recovery_point_source: RecoveryPointSource | None
+    collected: InstanceFacts = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +36,19 @@ class Freshness:
 
 
 def assess(
-    instance: Instance, history: History, policy: Policy, now: datetime, freshness: Freshness | None = None
+    instance: Instance,
+    history: History,
+    policy: Policy,
+    now: datetime,
+    freshness: Freshness | None = None,
+    collected: InstanceFacts = NOTHING,
 ) -> Verdict:
     """The verdict by facts of a given freshness, by default read now.
 
     If the facts are too old, the state is unknown; findings and exemption are those that were last known.
     """
     freshness = freshness or Freshness(now, DAY)
-    case = Case(instance, history, policy, now, freshness.read_at)
+    case = Case(instance, history, policy, now, freshness.read_at, collected)
     exempt = exemption(case)
     rules = [] if exempt else [rule for rule in RULES if rule.holds(case)]
     if now - freshness.read_at > freshness.stale_after:
@@ -50,7 +59,18 @@ def assess(
         state = rules[0].state if rules else Protection.PROTECTED
     expects_run = exempt in (None, Exemption.NEW, Exemption.CREATING) and instance.backups.enabled is not False
     due = next_due(instance, history, now) if expects_run else None
-    return Verdict(instance, history, policy, state, tuple(rule.finding for rule in rules), exempt, due)
+    return Verdict(
+        instance=instance,
+        history=history,
+        policy=policy,
+        state=state,
+        findings=tuple(rule.finding for rule in rules),
+        exemption=exempt,
+        next_due=due,
+        recovery_point=case.recovery_point,
+        recovery_point_source=case.recovery_point_source,
+        collected=collected,
+    )
 
 
 def valid_until(verdict: Verdict, since: datetime) -> datetime:
@@ -58,7 +78,7 @@ def valid_until(verdict: Verdict, since: datetime) -> datetime:
 
     By facts that were read at `since` or later, say the same, and are not too old.
     """
-    case = Case(verdict.instance, verdict.history, verdict.policy, since, since)
+    case = Case(verdict.instance, verdict.history, verdict.policy, since, since, verdict.collected)
     boundaries = (boundary for changes_after in _BOUNDARIES for boundary in changes_after(case))
     return min((boundary for boundary in boundaries if boundary >= since), default=since + DAY)
 

@@ -32,7 +32,7 @@ def next_change(verdict: Verdict, now: datetime) -> Change | None:
     until = valid_until(verdict, now)
     while until - now < HORIZON:
         at = until + RESOLUTION
-        later = assess(verdict.instance, verdict.history, verdict.policy, at, Freshness(at, DAY))
+        later = assess(verdict.instance, verdict.history, verdict.policy, at, Freshness(at, DAY), verdict.collected)
         if later.state is not verdict.state:
             return Change(at, later.state)
         until = valid_until(later, at)
@@ -62,10 +62,10 @@ def _beginnings(finding: Finding, verdict: Verdict, now: datetime) -> Iterable[d
     match finding:
         case Finding.NEVER_SUCCEEDED if instance.created and not any(run.status.deleted for run in history.runs):
             yield instance.created if policy.expected is Expected.ALWAYS else instance.created + policy.grace
-        case Finding.STALE_CRITICAL if history.recovery_point:
-            yield history.recovery_point + policy.critical_age
-        case Finding.STALE if history.recovery_point:
-            yield history.recovery_point + policy.max_age
+        case Finding.STALE_CRITICAL if verdict.recovery_point:
+            yield verdict.recovery_point + policy.critical_age
+        case Finding.STALE if verdict.recovery_point:
+            yield verdict.recovery_point + policy.max_age
         case Finding.LAST_RUN_FAILED:
             yield _first_of_failures(verdict)
         case Finding.OVERDUE:

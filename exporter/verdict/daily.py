@@ -86,7 +86,7 @@ def _extended(
 
 def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay) -> InstanceDay:
     """The day of an instance with another verdict; `project` is the day of its project up to then."""
-    point = verdict.history.recovery_point
+    point = verdict.recovery_point
     recovery_point = int(point.timestamp()) if point else None
     worst_age = before.worst_age
     if before.recovery_point is not None and before.recovery_point != recovery_point:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from exporter.config import Config
+from exporter.facts.collected import Collected
 from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.record import ProjectScan, Record
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
@@ -28,10 +29,15 @@ class ProjectVerdicts:
     """
 
     scan: ProjectScan
+    collected: Collected
     evaluated_at: datetime
     verdicts: Mapping[str, Verdict]
     valid_until: Mapping[str, datetime]
     all_valid_until: datetime
+
+    def rests_on(self, scan: ProjectScan | None, collected: Collected) -> bool:
+        """Whether these are the verdicts by exactly these facts."""
+        return self.scan is scan and self.collected is collected
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +82,10 @@ def evaluate(
 
     def known(status: ProjectStatus) -> ProjectVerdicts | None:
         candidates = [cached.get(status.project), latest.get(status.project)]
-        return next((found for found in candidates if found and found.scan is status.scan), candidates[0])
+        current = (found for found in candidates if found and found.rests_on(status.scan, status.collected))
+        return next(current, candidates[0])
 
-    by_project = {p.project: project_verdicts(p.scan, config, now, known(p)) for p in projects if p.scan}
+    by_project = {p.project: project_verdicts(p.scan, p.collected, config, now, known(p)) for p in projects if p.scan}
     searches = tuple(sorted(snapshot.searches.items(), key=lambda search: search[0]))
     if before and before.by_project == by_project:
         verdicts, records = before.verdicts, before.records
@@ -97,11 +104,11 @@ def _same_or_new(before: tuple[T, ...], after: tuple[T, ...]) -> tuple[T, ...]:
 
 
 def project_verdicts(
-    scan: ProjectScan, config: Config, now: datetime, before: ProjectVerdicts | None
+    scan: ProjectScan, collected: Collected, config: Config, now: datetime, before: ProjectVerdicts | None
 ) -> ProjectVerdicts:
     """The verdicts on a project's instances; the same object as before where all of them are still valid."""
     cached = before if before and before.evaluated_at <= now else None  # else the clock was set back
-    if cached and cached.scan is scan and now <= cached.all_valid_until:
+    if cached and cached.rests_on(scan, collected) and now <= cached.all_valid_until:
         return cached
     verdicts: dict[str, Verdict] = {}
     until: dict[str, datetime] = {}
@@ -110,11 +117,13 @@ def project_verdicts(
         read_at = scan.facts_read_at(name)
         expiry = read_at + config.poll.stale_after
         known = cached.verdicts.get(name) if cached else None
+        facts = collected.of(name)
         if (
             cached
             and known
             and known.instance is record.instance
             and known.history is record.history
+            and known.collected == facts
             and cached.scan.facts_read_at(name) <= read_at
             and now <= cached.valid_until[name]
             and (known.state is Protection.UNKNOWN) is (now > expiry)
@@ -122,10 +131,11 @@ def project_verdicts(
             verdicts[name], until[name] = known, cached.valid_until[name]
         else:
             policy = known.policy if known and known.instance is record.instance else config.policy_for(record.instance)
-            verdict = assess(record.instance, record.history, policy, now, Freshness(read_at, config.poll.stale_after))
+            freshness = Freshness(read_at, config.poll.stale_after)
+            verdict = assess(record.instance, record.history, policy, now, freshness, facts)
             verdicts[name] = known if known == verdict else verdict
             until[name] = valid_until(verdict, min(now, read_at))
         changes.append(until[name] if now <= until[name] else valid_until(verdicts[name], now))
         if now <= expiry:
             changes.append(expiry)
-    return ProjectVerdicts(scan, now, verdicts, until, min(changes))
+    return ProjectVerdicts(scan, collected, now, verdicts, until, min(changes))

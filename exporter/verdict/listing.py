@@ -179,7 +179,7 @@ SORT_KEYS: Mapping[str, Callable[[Verdict], object]] = {
     "state": rank,
     "project": lambda verdict: (verdict.instance.id.project, verdict.instance.id.name),
     "instance": lambda verdict: (verdict.instance.id.name, verdict.instance.id.project),
-    "recovery_point": lambda verdict: verdict.history.recovery_point,
+    "recovery_point": lambda verdict: verdict.recovery_point,
     "last_success": _last_success,
     "next_due": lambda verdict: verdict.next_due,
     "duration": _duration,

@@ -11,7 +11,7 @@ from exporter.verdict.rules import Exemption, Finding, Protection
 
 def recovery_point_age(verdict: Verdict, now: datetime) -> str:
     """The age of the recovery point as text; empty if there is none."""
-    point = verdict.history.recovery_point
+    point = verdict.recovery_point
     return format_duration(now - point) if point else ""
 
 

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from exporter.config import Expected, Policy
-from exporter.facts.history import History
+from exporter.facts.collected import NOTHING, InstanceFacts
+from exporter.facts.history import History, RecoveryPointSource
 from exporter.facts.model import (
     ActivationPolicy,
     BackupTier,
@@ -86,6 +87,17 @@ class Case:
     policy: Policy
     now: datetime
     read_at: datetime
+    collected: InstanceFacts = NOTHING
+
+    @property
+    def recovery_point(self) -> datetime | None:
+        """The time up to which a restore loses nothing; None while nothing can be restored."""
+        return self.history.recovery_point
+
+    @property
+    def recovery_point_source(self) -> RecoveryPointSource | None:
+        """What the recovery point rests on."""
+        return self.history.recovery_point_source
 
     @property
     def within_grace(self) -> bool:
@@ -95,7 +107,7 @@ class Case:
 
     def older_than(self, age: timedelta) -> bool:
         """Whether the recovery point is older than that."""
-        point = self.history.recovery_point
+        point = self.recovery_point
         return point is not None and self.now - point > age
 
 
@@ -137,8 +149,8 @@ def _age_rule(finding: Finding, state: Protection, threshold: Callable[[Policy],
     """A rule about the age of the recovery point."""
 
     def boundary(case: Case) -> Iterable[datetime]:
-        if case.history.recovery_point:
-            yield case.history.recovery_point + threshold(case.policy)
+        if case.recovery_point:
+            yield case.recovery_point + threshold(case.policy)
 
     return Rule(finding, state, lambda case: case.older_than(threshold(case.policy)), boundary)
 

@@ -38,6 +38,7 @@ def problems(evaluation: Evaluation) -> list[str]:
     texts += [search.message for _, search in evaluation.searches if search.message]
     for status in evaluation.projects:
         regions = ", ".join(status.unreachable_regions)
+        texts += [collection.message for collection in status.collected.status.values() if collection.message]
         if regions:
             consequence = "instances there are missing, or shown as last known"
             texts.append(f"project {status.project}: the API cannot reach {regions}: {consequence}")
@@ -47,8 +48,13 @@ def problems(evaluation: Evaluation) -> list[str]:
 def missing_permissions(evaluation: Evaluation) -> list[tuple[str, str]]:
     """The projects and searches that could not be read for lack of an IAM permission, with its name."""
     projects = [(status.project, status.missing_permission) for status in evaluation.projects]
+    collections = [
+        (status.project, collection.missing_permission)
+        for status in evaluation.projects
+        for collection in status.collected.status.values()
+    ]
     searches = [(query, search.missing_permission) for query, search in evaluation.searches]
-    return [(subject, permission) for subject, permission in (*projects, *searches) if permission]
+    return [(subject, permission) for subject, permission in (*projects, *collections, *searches) if permission]
 
 
 def worst_first(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -> list[Verdict]:
@@ -72,7 +78,7 @@ def rows(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -
             findings=verdict.findings,
             exemption=verdict.exemption,
             reasons=reasons(verdict, evaluation),
-            recovery_point=verdict.history.recovery_point,
+            recovery_point=verdict.recovery_point,
             age=recovery_point_age(verdict, evaluation.now),
             age_seconds=recovery_point_age_seconds(verdict, evaluation.now),
             next_due=verdict.next_due,
@@ -84,7 +90,7 @@ def rows(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -
 
 def recovery_point_age_seconds(verdict: Verdict, now: datetime) -> int | None:
     """The age of the recovery point in seconds, without fractions; None if there is no recovery point."""
-    point = verdict.history.recovery_point
+    point = verdict.recovery_point
     return round((now - point).total_seconds()) if point else None
 
 

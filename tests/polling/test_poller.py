@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from exporter.config import Config
+from exporter.facts.collected import Collected
 from exporter.facts.daily import DailyRecord
 from exporter.facts.model import PollResult, RunStatus
 from exporter.facts.record import ProjectScan
@@ -317,8 +318,14 @@ def test_internal_error_on_save_does_not_stop_the_worker(source: FaultySource) -
     """Every save raises; both projects are still polled, each once."""
 
     class BrokenLedger(MemoryLedger):
-        def save(self, project: str, scan: ProjectScan | None, days: Sequence[DailyRecord] = ()) -> None:
-            raise ZeroDivisionError(project, scan, days)
+        def save(
+            self,
+            project: str,
+            scan: ProjectScan | None,
+            days: Sequence[DailyRecord] = (),
+            collected: Collected | None = None,
+        ) -> None:
+            raise ZeroDivisionError(project, scan, days, collected)
 
     settings = config(projects=("museum", "shop-prod"), poll={"concurrency": 1})
     poller = build_poller(source, settings, BrokenLedger())

@@ -125,9 +125,10 @@ def test_days_beyond_the_history_are_deleted(tmp_path: Path) -> None:
         assert sorted(read(ledger)) == [TODAY - ago * DAY for ago in (3, 2, 1, 0)]
 
 
-def test_file_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
-    """The file was written by the release before."""
-    shutil.copy(Path(__file__).parent / "data" / "version-3.sqlite3", tmp_path / FILE)
+@pytest.mark.parametrize("version", [3, 4])
+def test_file_of_an_earlier_version_is_migrated(tmp_path: Path, version: int) -> None:
+    """The files were written by earlier versions of the exporter."""
+    shutil.copy(Path(__file__).parent / "data" / f"version-{version}.sqlite3", tmp_path / FILE)
     museum = world({"museum": Project({name: SCENARIOS[name] for name in ("healthy", "failing", "idle", "suspended")})})
     with closing(open_ledger(tmp_path)) as ledger:
         assert ledger.persistent

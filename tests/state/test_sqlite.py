@@ -62,6 +62,16 @@ def test_saved_scan_is_read_at_next_start(folder: Path, museum: World) -> None:
         assert ledger.scans() == {"museum": second}
 
 
+def test_found_projects_of_each_search_survive_a_restart(folder: Path) -> None:
+    with closing(open_ledger(folder)) as ledger:
+        ledger.save_search("labels.env=prod", ["museum", "shop-prod"])
+        ledger.save_search("folders/1", [])
+        ledger.save_search("labels.env=test", ["museum-test"])
+        ledger.save_search("labels.env=test", None)
+    with closing(open_ledger(folder)) as ledger:
+        assert ledger.searches() == {"labels.env=prod": ("museum", "shop-prod"), "folders/1": ()}
+
+
 def test_new_folder_is_accessible_to_its_owner_only(folder: Path) -> None:
     open_ledger(folder).close()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -193,7 +203,7 @@ def test_damaged_daily_record_does_not_affect_facts(
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("PRAGMA user_version = 99", f"{FILE} has version 99, this release reads version 4; move it away"),
+        ("PRAGMA user_version = 99", f"{FILE} has version 99, this release reads version 5; move it away"),
         ("PRAGMA application_id = 7", f"{FILE} is not a state file of this exporter; move it away"),
     ],
 )

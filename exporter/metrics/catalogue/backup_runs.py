@@ -97,8 +97,8 @@ def _last_error(verdict: Verdict) -> Iterator[Sample]:
 
 
 def _recovery_point_source(verdict: Verdict) -> Iterator[Sample]:
-    if verdict.history.recovery_point_source:
-        yield Sample((verdict.history.recovery_point_source,), 1.0)
+    if verdict.recovery_point_source:
+        yield Sample((verdict.recovery_point_source,), 1.0)
 
 
 VERDICT = (
@@ -212,7 +212,7 @@ RUNS: tuple[Metric[Verdict], ...] = (
         "cloudsql_backup_recovery_point_timestamp_seconds",
         "Time up to which a restore loses no data: start of the newest successful run, or window start of a later "
         "skipped run.",
-        lambda verdict: verdict.history.recovery_point,
+        lambda verdict: verdict.recovery_point,
     ),
     Metric(
         "cloudsql_backup_recovery_point_source",
@@ -235,8 +235,8 @@ def _success_age(verdict: Verdict) -> Iterator[Sample]:
 
 
 def _recovery_point_age(verdict: Verdict) -> Iterator[Sample]:
-    if verdict.history.recovery_point:
-        yield Sample((), Age(verdict.history.recovery_point))
+    if verdict.recovery_point:
+        yield Sample((), Age(verdict.recovery_point))
 
 
 AGES: tuple[Metric[Verdict], ...] = (

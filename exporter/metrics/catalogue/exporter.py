@@ -13,6 +13,11 @@ def _polls(status: ProjectStatus) -> Iterator[Sample]:
         yield Sample((result,), float(status.polls[result]))
 
 
+def _collect_up(status: ProjectStatus) -> Iterator[Sample]:
+    for collection, outcome in sorted(status.collected.status.items()):
+        yield Sample((collection,), float(outcome.up))
+
+
 PROJECT: tuple[Metric[ProjectStatus], ...] = (
     gauge(
         "cloudsql_backup_exporter_project_up",
@@ -35,6 +40,12 @@ PROJECT: tuple[Metric[ProjectStatus], ...] = (
         lambda status: None if status.result is None else status.duration,
     ),
     Metric("cloudsql_backup_exporter_polls_total", "Polls of the project by result.", ("result",), _polls, "counter"),
+    Metric(
+        "cloudsql_backup_exporter_collect_up",
+        "1 if the last round of an optional collection (`collect` in the configuration) succeeded.",
+        ("what",),
+        _collect_up,
+    ),
 )
 
 

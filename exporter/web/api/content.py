@@ -20,6 +20,7 @@ from exporter.verdict.rules import Protection
 from exporter.verdict.summary import recovery_point_age_seconds, totals
 from exporter.web.api.documents import (
     Backups,
+    CollectionStatus,
     Configuration,
     Day,
     Instance,
@@ -58,7 +59,7 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
         now=_second(evaluation.now),
         since=_second(began(verdict, evaluation.now, freshness)),
         next_change=StateChange(_second(change.at), change.state) if change else None,
-        recovery_point_source=verdict.history.recovery_point_source,
+        recovery_point_source=verdict.recovery_point_source,
         policy=_policy(verdict, evaluation.config),
         configuration=_configuration(verdict.instance),
         first_seen=_second(record.counters.first_seen),
@@ -77,6 +78,10 @@ def _project(status: ProjectStatus) -> Project:
         missing_permission=status.missing_permission,
         last_success=_second(status.last_success),
         unreachable_regions=list(status.unreachable_regions),
+        collections=[
+            CollectionStatus(collection, outcome.up, outcome.message, outcome.missing_permission)
+            for collection, outcome in sorted(status.collected.status.items())
+        ],
     )
 
 
@@ -100,7 +105,7 @@ def _instance(verdict: Verdict, evaluation: Evaluation) -> Instance:
         findings=list(verdict.findings),
         exempt=verdict.exemption,
         reasons=list(reasons(verdict, evaluation)),
-        recovery_point=_second(history.recovery_point),
+        recovery_point=_second(verdict.recovery_point),
         recovery_point_age_seconds=None if age is None else max(0, age),
         policy_max_age_seconds=verdict.policy.max_age.total_seconds(),
         policy_critical_age_seconds=verdict.policy.critical_age.total_seconds(),

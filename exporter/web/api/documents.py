@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from exporter.facts.collected import Collection
 from exporter.facts.model import BackupType, PollResult, RunStatus
 from exporter.verdict.rules import Exemption, Finding, Protection
 
@@ -28,6 +29,15 @@ Bytes = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 
 
+class CollectionStatus(Struct, frozen=True):
+    """An optional collection of a project."""
+
+    what: Annotated[Collection, _text("Its key in `collect` of the configuration")]
+    up: Annotated[bool, _text("Its last round succeeded")]
+    message: Annotated[str, _text("Why its last round failed, and what to do; empty after a success")]
+    missing_permission: Annotated[str | None, _text("The IAM permission that its last round lacked")]
+
+
 class Project(Struct, frozen=True):
     """The polls of a project."""
 
@@ -38,6 +48,7 @@ class Project(Struct, frozen=True):
     missing_permission: Annotated[str | None, _text("The IAM permission that the last poll lacked")]
     last_success: Annotated[datetime | None, _text("When the project was last read")]
     unreachable_regions: Annotated[list[str], _text("Regions that the API could not reach")]
+    collections: Annotated[list[CollectionStatus], _text("The optional collections that are switched on")]
 
 
 class Search(Struct, frozen=True):

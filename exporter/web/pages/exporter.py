@@ -49,6 +49,17 @@ class TargetRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CollectionRow:
+    """The last round of an optional collection of a project."""
+
+    project: str
+    name: str
+    badge: Badge
+    text: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
 class MethodRow:
     """Requests of one API method. `mean` is their mean duration."""
 
@@ -67,6 +78,7 @@ class ExporterPage:
     total: int
     current: int  # projects that the last poll read completely
     targets: Sequence[TargetRow]
+    collections: Sequence[CollectionRow]
     methods: Sequence[MethodRow]
     usage: ApiUsage
     configuration: str
@@ -78,7 +90,7 @@ class ExporterPage:
     @property
     def member_advice(self) -> str:
         """What stands for the account in the commands; empty where they name it, or there are none."""
-        commands = [row.command for row in self.projects] + [row.command for row in self.targets]
+        commands = [row.command for rows in (self.projects, self.targets, self.collections) for row in rows]
         shown = any(f"--member={UNKNOWN_MEMBER} " in command for command in commands)
         return MEMBER_ADVICE if shown else ""
 
@@ -92,6 +104,7 @@ def exporter_page(evaluation: Evaluation, usage: ApiUsage) -> ExporterPage:
         total=len(rows),
         current=sum(row.badge is _SUCCESS for row in rows),
         targets=_target_rows(evaluation),
+        collections=_collection_rows(evaluation)[:MAX_PROJECTS],
         methods=[
             MethodRow(
                 method=method.method,
@@ -154,6 +167,22 @@ def _project_result(status: ProjectStatus, evaluation: Evaluation) -> tuple[Badg
 def _attention(row: ProjectRow) -> int:
     """Lower needs more attention."""
     return {"unprotected": 0, "stale": 1, "at_risk": 2, "exempt": 3}.get(row.badge.style, 4)
+
+
+def _collection_rows(evaluation: Evaluation) -> list[CollectionRow]:
+    """The collections of each project, those that failed first."""
+    rows = [
+        CollectionRow(
+            project=project.project,
+            name=collection,
+            badge=_SUCCESS if status.up else _failed("failed"),
+            text=status.message,
+            command=_grant_command(project.project, status.missing_permission, evaluation),
+        )
+        for project in evaluation.projects
+        for collection, status in sorted(project.collected.status.items())
+    ]
+    return sorted(rows, key=lambda row: row.badge == _SUCCESS)
 
 
 def _target_rows(evaluation: Evaluation) -> list[TargetRow]:

@@ -86,7 +86,7 @@ def commands(verdict: Verdict) -> list[Command]:
     if verdict.instance.backups.pitr_enabled:
         clone = _gcloud("instances", "clone", name, f"{name}-clone", project=identity.project)
         purpose = "Clone the instance as it was at a time; change the time"
-        point = verdict.history.recovery_point
+        point = verdict.recovery_point
         if point:
             clone += f" --point-in-time={shlex.quote(point.strftime('%Y-%m-%dT%H:%M:%SZ'))}"
         found.append(Command(purpose, clone))

@@ -55,7 +55,7 @@ def badge(state: Protection, *, current: bool = True) -> Badge:
 
 def loss(verdict: Verdict, now: datetime) -> Loss:
     """What a restore would lose, and the limit of the policy."""
-    point = verdict.history.recovery_point
+    point = verdict.recovery_point
     age = now - point if point and Finding.DATA_UNREADABLE not in verdict.findings else None
     limit = verdict.policy.max_age
     return Loss(age, limit, beyond=verdict.state is not Protection.EXEMPT and (age is None or age > limit))
