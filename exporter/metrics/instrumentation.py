@@ -1,5 +1,6 @@
 """Instrumentation of the exporter: metrics that are updated directly, since the start of the process."""
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +13,8 @@ from prometheus_client.process_collector import ProcessCollector
 from exporter.metrics import catalogue
 from exporter.metrics.exposition.lines import render_families
 from exporter.metrics.metric import DirectMetric
+
+PROCESS_METRICS_AGE = 1.0  # seconds for which process metrics are reused: reading them takes longer than a small scrape
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ class Instrumentation:
         disable_created_metrics()
         self.registry = CollectorRegistry()
         self._rendered: dict[str, bytes] = {}  # by content type; replaced on every change
+        self._rendered_process: dict[str, tuple[float, bytes]] = {}  # by content type, with the monotonic time
         self._requests = self._counter(catalogue.API_REQUESTS)
         self._retries = self._counter(catalogue.API_RETRIES)
         self._unreadable = self._counter(catalogue.UNREADABLE_ITEMS)
@@ -87,7 +91,15 @@ class Instrumentation:
         rendered = self._rendered  # a change during rendering replaces it, so no outdated result is stored
         if content_type not in rendered:
             rendered[content_type] = render_families(content_type, self.registry.collect())
-        return rendered[content_type] + render_families(content_type, self._process_registry.collect())
+        return rendered[content_type] + self._process_exposition(content_type)
+
+    def _process_exposition(self, content_type: str) -> bytes:
+        now = time.monotonic()
+        rendered_at, rendered = self._rendered_process.get(content_type, (-PROCESS_METRICS_AGE, b""))
+        if now - rendered_at >= PROCESS_METRICS_AGE:
+            rendered = render_families(content_type, self._process_registry.collect())
+            self._rendered_process[content_type] = now, rendered
+        return rendered
 
     def _counter(self, metric: DirectMetric) -> Counter:
         return Counter(metric.name, metric.help, metric.labels, registry=self.registry)

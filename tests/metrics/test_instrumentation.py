@@ -1,5 +1,6 @@
 """The metrics that are updated directly."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -40,6 +41,20 @@ def test_process_metrics_are_those_of_the_client_library(content_type: str) -> N
     families = [*instrumentation.registry.collect(), *instrumentation._process_registry.collect()]
     assert names(text) == names(encode_families(content_type, families).removesuffix(b"# EOF\n"))
     assert b"process_cpu_seconds_total" in text
+
+
+def test_process_metrics_are_read_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cpu_seconds() -> bytes:
+        return next(line for line in instrumentation.exposition(TEXT).splitlines() if line.startswith(b"process_cpu"))
+
+    monotonic, instrumentation = 1000.0, Instrumentation()
+    monkeypatch.setattr("time.monotonic", lambda: monotonic)
+    first = cpu_seconds()
+    while time.process_time() < float(first.split()[1]) + 0.05:
+        pass  # use CPU time
+    assert cpu_seconds() == first
+    monotonic += 1
+    assert cpu_seconds() != first
 
 
 def test_statistics_of_methods_are_those_of_their_metrics() -> None:
