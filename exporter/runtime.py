@@ -31,6 +31,7 @@ from exporter.verdict.evaluate import Evaluation, evaluate
 log = logging.getLogger(__name__)
 
 RENDER_DEBOUNCE = 0.2  # seconds during which the changes of further polls are collected before rendering
+RENDER_SHARE = 0.1  # of the time, at most, for rendering in the background; a scrape renders at once what is new
 PRIVILEGES_SHARE = 0.01  # of the rate limit, for requests about privileges; polls may need the rest
 
 
@@ -252,11 +253,12 @@ class Exporter:
         """Render the changes of polls, together where several end at about the same time."""
         while self._shared.changed.wait() and not self._stopped.is_set():
             self._shared.changed.clear()
+            start = time.monotonic()
             try:
                 self._render()
             except Exception:  # the edge of this thread: the next scrape has the same error, and answers 500
                 log.exception("internal error, please report it")
-            self._stopped.wait(RENDER_DEBOUNCE)
+            self._stopped.wait(max(RENDER_DEBOUNCE, (time.monotonic() - start) / RENDER_SHARE))
 
     def _watch_write_access(self) -> None:
         """Ask about one project after another, until one is found in which the credentials may write."""
