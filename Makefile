@@ -1,9 +1,9 @@
-.PHONY: help demo test check coverage bench dashboards history docs golden clean
+.PHONY: help demo test check check-deploy coverage bench dashboards history docs golden clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## run the exporter against a simulated Cloud SQL API; SPEED=1440 simulates a day per minute
 	@scripts/setup runtime
@@ -28,6 +28,11 @@ check: ## check style, types and import rules
 	@$(BIN)/mypy
 	@echo "== import rules"
 	@PYTHONPATH=. $(BIN)/lint-imports
+
+check-deploy: ## check the files in deploy/ with the programs that read them; `make test` includes this
+	@scripts/setup dev
+	@echo "== pytest tests/deploy"
+	@$(BIN)/pytest -q --numprocesses=2 --dist=loadfile tests/deploy
 
 bench: ## run benchmarks against other exporters; SIZES=100,1000,10000,50000 sets the fleet sizes
 	@scripts/setup dev

@@ -37,6 +37,10 @@ _EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
             ("for node_exporter", "once \\"),
             ("", "    --output=/var/lib/node_exporter/textfile/cloudsql_backup.prom"),
         ),
+        "healthcheck": (
+            ("an exporter on the default address", "healthcheck"),
+            ("one that runs with --web.health-address=127.0.0.1:10854", "healthcheck --url=http://127.0.0.1:10854"),
+        ),
         "demo": (
             ("in real time", "demo"),
             ("a day per minute", "demo --speed=1440"),

@@ -6,10 +6,9 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
 
 from exporter import __version__
-from exporter.cli import flag_types
+from exporter.cli import flag_types, healthcheck
 from exporter.cli.check import ServiceState, check, report_unknown
 from exporter.cli.check_config import check_config
 from exporter.cli.completion import SHELLS, PrintCompletion
@@ -17,6 +16,7 @@ from exporter.cli.demo import demo
 from exporter.cli.examples import NAME, examples
 from exporter.cli.formats import FORMATS
 from exporter.cli.once import once
+from exporter.cli.parser import Command, FlagError, Parser
 from exporter.cli.serve import serve
 from exporter.cli.simulate import simulate
 from exporter.cli.status import status
@@ -26,38 +26,17 @@ from exporter.polling import shard
 from exporter.simulator import KINDS
 from exporter.verdict.rules import WORST_FIRST
 
-Command = Callable[[argparse.Namespace], int]
-
 EPILOG = "Documentation: README.md and docs/ of the project. Exit codes: docs/commands.md."
-
-
-class _FlagError(Exception):
-    """An invalid flag, and the parser that refused it."""
-
-    def __init__(self, parser: "_Parser", message: str) -> None:
-        super().__init__(message)
-        self.parser = parser
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser of flags in full: an abbreviation that works today may be ambiguous tomorrow."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
-
-    def error(self, message: str) -> NoReturn:
-        raise _FlagError(self, message)
 
 
 def parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """The parsed flags, with the command as `run`. Ends the program for --help, --version and invalid flags."""
     try:
         return _parse_flags(arguments)
-    except _FlagError as error:
+    except FlagError as error:
         if arguments[:1] == ["check"]:  # a monitoring program shows stdout, and takes 2 for CRITICAL
             sys.exit(report_unknown(str(error)))
-        error.parser.print_usage(sys.stderr)
-        error.parser.exit(ExitCode.BAD_CONFIGURATION, f"{error.parser.prog}: error: {error}\n")
+        error.end()
 
 
 def _parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
@@ -73,7 +52,7 @@ def _parse_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=NAME,
         description="Prometheus exporter for the health of Google Cloud SQL backups.",
         epilog=f"{examples('')}\n\n{EPILOG}",
@@ -86,13 +65,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SHELL",
         help=f"print a script that completes commands and flags in a shell: {', '.join(SHELLS)}",
     )
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
 
     def add_command(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
-        description = summary[0].upper() + summary[1:] + "."
-        command = subparsers.add_parser(name, help=summary, description=description, epilog=examples(name))
-        command.add_argument("--version", action="version", version=f"cloudsql-backup-exporter {__version__}")
-        command.set_defaults(run=run, exit_codes={})
+        command = subparsers.add_parser(name, help=summary)
+        command.set_command(name, run, summary)
         return command
 
     _add_serve(add_command)
@@ -100,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_status(add_command)
     _add_check(add_command)
     _add_once(add_command)
+    _add_healthcheck(add_command)
     _add_demo(add_command)
     _add_simulate(add_command)
     return parser
@@ -167,6 +145,10 @@ def _add_once(add_command: AddCommand) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", help="file to replace atomically (default: stdout)")
     _add_log_flags(parser, "off")
     parser.set_defaults(exit_codes={CredentialsError: ExitCode.UNREADABLE})
+
+
+def _add_healthcheck(add_command: AddCommand) -> None:
+    healthcheck.add_flags(add_command(healthcheck.NAME, healthcheck.healthcheck, healthcheck.SUMMARY))
 
 
 def _add_demo(add_command: AddCommand) -> None:

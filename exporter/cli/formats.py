@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.cli.problems import advice
-from exporter.cli.terminal import COLOURS, printable, table_text
+from exporter.cli.terminal import printable, table_text
 from exporter.verdict import summary
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Listing, Selection
@@ -22,6 +22,14 @@ from exporter.web.api.content import status_document
 
 States = Collection[Protection]
 Format = Callable[[Evaluation, States], str]
+
+COLOURS = {
+    Protection.UNPROTECTED: "bold red",
+    Protection.UNKNOWN: "magenta",
+    Protection.AT_RISK: "yellow",
+    Protection.PROTECTED: "green",
+    Protection.EXEMPT: "dim",
+}
 
 COLUMNS = (
     "state",

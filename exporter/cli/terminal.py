@@ -10,16 +10,6 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from exporter.verdict.rules import Protection
-
-COLOURS = {
-    Protection.UNPROTECTED: "bold red",
-    Protection.UNKNOWN: "magenta",
-    Protection.AT_RISK: "yellow",
-    Protection.PROTECTED: "green",
-    Protection.EXEMPT: "dim",
-}
-
 UNLIMITED = 1_000_000  # columns: no line is wrapped
 
 

@@ -16,7 +16,7 @@ from exporter.cli.main import main
 
 PROGRAM = "cloudsql-backup-exporter"
 Complete = Callable[[Path, str], list[str]]
-COMMANDS = ["check", "check-config", "demo", "once", "serve", "simulate", "status"]
+COMMANDS = ["check", "check-config", "demo", "healthcheck", "once", "serve", "simulate", "status"]
 BASH = f"""
 source "$1"
 read -r -a COMP_WORDS <<< "$2"

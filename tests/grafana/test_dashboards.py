@@ -21,6 +21,7 @@ from grafana.source.files import files
 from grafana.source.runbooks import PROJECT_RUNBOOKS, RUNBOOKS
 from tests.support.dashboard_lint import DASHBOARD_RULES, PANEL_RULES, TARGET_RULES, is_excluded, violations
 from tests.support.dashboards import FILES, GRAFANA, Dashboard, Query, annotations, interpolate, load, panels, queries
+from tests.support.deploy_tools import kubectl
 from tests.support.promql import RULES, known, selectors, unknown
 
 ROOT = GRAFANA.parent
@@ -238,7 +239,7 @@ def test_provisioning_files_are_valid() -> None:
 
 
 def test_kustomization_creates_a_config_map_per_dashboard() -> None:
-    kustomize = subprocess.run(["kubectl", "kustomize", str(GRAFANA)], capture_output=True, text=True, check=True)  # noqa: S603, S607
+    kustomize = subprocess.run([kubectl(), "kustomize", GRAFANA], capture_output=True, text=True, check=True)  # noqa: S603 (fixed)
     config_maps = list(yaml.safe_load_all(kustomize.stdout))
     assert all(config_map["kind"] == "ConfigMap" for config_map in config_maps)
     assert all(config_map["metadata"]["labels"] == {"grafana_dashboard": "1"} for config_map in config_maps)

@@ -14,6 +14,7 @@ from exporter import __version__
 from exporter.runtime import system_clock
 from exporter.simulator import WORLDS, Fault, SimulatedClock, Simulator, World
 from exporter.verdict.rules import WORST_FIRST, Protection
+from tests.cli.test_help import COMMANDS
 from tests.support.builders import eventually
 from tests.support.processes import exporter, fetch, is_up, run
 from tests.verdict.test_scenarios import VERDICTS
@@ -38,7 +39,7 @@ def config_flag(folder: Path, simulator: Simulator, *projects: str, more: str = 
     return f"--config.file={folder / 'config.yaml'}"
 
 
-@pytest.mark.parametrize("command", ["", "serve", "check-config", "status", "check", "once", "demo", "simulate"])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_every_command_has_version_and_help(command: str) -> None:
     arguments = [command] if command else []
     assert run(*arguments, "--version").stdout == f"cloudsql-backup-exporter {__version__}\n"
@@ -215,12 +216,15 @@ def test_demo_needs_no_configuration_and_polls_every_project(tmp_path: Path) -> 
     with exporter("demo", "--speed=1440", log=tmp_path / "log") as running:
         assert eventually(lambda: is_up(f"{running.url}-/ready"))
         banner = running.stderr()
+        health = run("healthcheck", f"--url={running.url}")
         up = {
             project: running.metric("cloudsql_backup_exporter_project_up", project=project)
             for project in ("museum", "shop-prod", "warehouse-prod", "sealed")
         }
         running.send(signal.SIGINT)
         assert running.wait()[0] == 0
+    assert (health.returncode, health.stdout, health.stderr) == (0, "healthy\n", "")
+    assert run("healthcheck", f"--url={running.url}").returncode == 1
     assert up == {"museum": 1, "shop-prod": 1, "warehouse-prod": 1, "sealed": 0}
     assert f"Metrics              {running.url}metrics" in banner
     assert "backups have failed for three days" in banner

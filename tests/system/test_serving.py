@@ -107,6 +107,8 @@ def test_a_reverse_proxy_serves_the_exporter_at_another_host_and_path(tmp_path: 
         assert fetch(f"{proxy}/metrics").status == 404
         assert "<h1>Instances</h1>" in fetch(running.url).text  # redirected
         assert fetch(f"http://{probes}/cloud/backups/-/healthy").status == 404
+        for url in (page, f"http://{probes}"):
+            assert run("healthcheck", f"--url={url}").returncode == 0
         banner = running.stderr()
     assert f"Metrics              {running.url}cloud/backups/metrics" in banner
 
