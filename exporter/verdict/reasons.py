@@ -15,6 +15,13 @@ def recovery_point_age(verdict: Verdict, now: datetime) -> str:
     return format_duration(now - point) if point else ""
 
 
+def _loss(verdict: Verdict, now: datetime) -> str:
+    """What a restore would lose; a backup that cannot be read is merely old."""
+    age = recovery_point_age(verdict, now)
+    unreadable = Finding.DATA_UNREADABLE in verdict.findings
+    return f"the recovery point is {age} old" if unreadable else f"a restore would lose {age}"
+
+
 def _last_error(verdict: Verdict) -> str:
     runs = [history.newest_completed for history in verdict.history.by_type.values()]
     return next((f": {run.error.code}" for run in runs if run and run.error and run.error.code), "")
@@ -27,12 +34,9 @@ FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
     Finding.BACKUPS_DISABLED: lambda _v, _now: "automated backups are disabled",
     Finding.NEVER_SUCCEEDED: lambda _v, _now: "there is no backup to restore",
     Finding.STALE_CRITICAL: lambda v, now: (
-        f"a restore would lose {recovery_point_age(v, now)}, "
-        f"more than critical_age ({format_duration(v.policy.critical_age)})"
+        f"{_loss(v, now)}, more than critical_age ({format_duration(v.policy.critical_age)})"
     ),
-    Finding.STALE: lambda v, now: (
-        f"a restore would lose {recovery_point_age(v, now)}, more than max_age ({format_duration(v.policy.max_age)})"
-    ),
+    Finding.STALE: lambda v, now: f"{_loss(v, now)}, more than max_age ({format_duration(v.policy.max_age)})",
     Finding.LAST_RUN_FAILED: lambda v, _now: f"the last automated run failed{_last_error(v)}",
     Finding.OVERDUE: lambda _v, _now: "no automated run in the last backup window",
     Finding.STUCK: lambda v, _now: f"a run has been in progress for more than {format_duration(v.policy.max_duration)}",

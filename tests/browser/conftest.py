@@ -1,9 +1,9 @@
-"""A browser, and exporters for it to show."""
+"""Browsers, and exporters for them to show."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -15,13 +15,16 @@ from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project, fleet
 from exporter.web import Sites, application
 from tests.support.builders import config, world
+from tests.support.firefox import Firefox, Tab, running_firefox
 from tests.support.hostile import HOSTILE_NAMES
 from tests.support.web import serving
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
+AGE = timedelta(days=2)  # of the instances of a large fleet
 
 OpenPage = Callable[..., Page]
+OpenTab = Callable[..., Tab]
 
 
 @pytest.fixture(scope="package")
@@ -60,6 +63,25 @@ def open_page(chromium: Browser) -> Iterator[OpenPage]:
 
 
 @pytest.fixture(scope="package")
+def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
+    """Debian's Firefox, which prefers dark pages."""
+    with running_firefox(tmp_path_factory.mktemp("firefox"), dark=True) as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_tab(firefox: Firefox) -> Iterator[OpenTab]:
+    """Open a URL in a tab of Firefox; the test fails if a page logs anything, fails or contacts another host."""
+    with ExitStack() as tabs:
+
+        def open_in_tab(url: str, **options: int) -> Tab:
+            return tabs.enter_context(firefox.tab(url, **options))
+
+        yield open_in_tab
+        assert firefox.problems() == []
+
+
+@pytest.fixture(scope="package")
 def url() -> Iterator[str]:
     """The URL of an exporter that has polled the demo world."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
@@ -83,8 +105,11 @@ def hostile_url() -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def fleet_url() -> Iterator[str]:
-    """The URL of an exporter that has polled 1,000 instances."""
-    projects = fleet(1000, 4)
+    """The URL of an exporter that has polled 10,000 instances, which are young so that few runs are to be read."""
+    projects = {
+        name: Project({key: replace(scenario, created_ago=AGE) for key, scenario in project.instances.items()})
+        for name, project in fleet(10_000, 40).items()
+    }
     with Simulator(world(projects)) as simulator:
         exporter = _polled(simulator, config(simulator.url, tuple(projects)))
         with serving(application(exporter)) as server:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import quote, urldefrag, urljoin, urlsplit
 
 import pytest
@@ -15,6 +16,7 @@ from exporter.web import Sites, application
 from exporter.web.static_files import FILES
 from tests.support.builders import MINUTE, NOW, config, world
 from tests.support.hostile import HOSTILE_NAMES
+from tests.support.html import html_problems
 from tests.support.processes import fetch
 from tests.support.web import serving
 
@@ -31,6 +33,7 @@ PAGES = (
     "instances/museum/never",
     "instances/museum/failin",
     "instances/nowhere/a/b",
+    "windows",
     "windows?project=museum",
     "exporter",
 )
@@ -129,6 +132,19 @@ def test_links_of_pages_lead_somewhere_below_the_path_of_the_external_url(url: s
     assert {target for target in own if fetch(target).status != 200} - {url + path} == set()
     allowed = ("https://github.com/", "https://grafana.example/", "https://am.example/")
     assert [target for target in targets - own if not target.startswith(allowed)] == []
+
+
+def test_pages_are_valid_html(url: str, hostile: str, tmp_path: Path) -> None:
+    hostile_pages = ("", "windows?project=museum", f"instances/museum/{quote(HOSTILE_NAMES[0], safe='')}")
+    addresses = [*(url + path for path in PAGES), *(hostile + path for path in hostile_pages)]
+    for number, address in enumerate(addresses):
+        (tmp_path / f"{number}.html").write_text(fetch(address).text, encoding="utf-8")
+    assert html_problems(tmp_path) == []
+
+
+def test_invalid_html_is_found(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<!DOCTYPE html>\n<p><ul></ul></p>\n", encoding="utf-8")
+    assert len(html_problems(tmp_path)) > 0
 
 
 def test_references_within_a_page_exist(url: str) -> None:

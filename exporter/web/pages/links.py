@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from exporter.facts.model import InstanceId
 from exporter.verdict.assess import Verdict
+from exporter.verdict.rules import Finding, Protection
 
 RUNBOOKS = "https://github.com/cloudsql-backup-exporter/cloudsql-backup-exporter/blob/main/docs/runbooks"
 DASHBOARD = "cloudsql-backup-instance"  # the uid of the dashboard Instance in grafana/
@@ -94,6 +95,28 @@ def commands(verdict: Verdict) -> list[Command]:
         clone = _gcloud("instances", "clone", name, f"{name}-clone", project=identity.project)
         found.append(Command("Clone the instance as it is now", clone))
     return found
+
+
+def next_command(verdict: Verdict) -> str:
+    """The command with which to begin on the worst finding; empty if that is none of `gcloud sql`."""
+    if verdict.state is Protection.UNKNOWN or not verdict.findings:
+        return ""
+    identity = verdict.instance.id
+    match verdict.findings[0]:
+        case (
+            Finding.BACKUPS_DISABLED
+            | Finding.NEVER_SUCCEEDED
+            | Finding.STALE_CRITICAL
+            | Finding.STALE
+            | Finding.OVERDUE
+        ):
+            return _gcloud("backups", "create", instance=identity.name, project=identity.project)
+        case Finding.LAST_RUN_FAILED | Finding.SLOW:
+            return _gcloud("backups", "list", instance=identity.name, project=identity.project)
+        case Finding.STUCK:
+            return _gcloud("operations", "list", instance=identity.name, project=identity.project)
+        case _:
+            return ""
 
 
 def _gcloud(group: str, command: str, *arguments: str, **options: str) -> str:

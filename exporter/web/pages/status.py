@@ -13,7 +13,7 @@ from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Selected, Selection
 from exporter.verdict.rules import WORST_FIRST, Protection
 from exporter.web.pages.days import DayCell
-from exporter.web.pages.links import instance_path
+from exporter.web.pages.links import instance_path, next_command
 from exporter.web.pages.verdicts import (
     Badge,
     Loss,
@@ -99,6 +99,11 @@ class StatusPage:
         """The first row, if the worst come first and something is wrong with it."""
         shown = self.rows[0] if self.rows and self.selection.sort == "state" and not self.selection.offset else None
         return shown if shown and shown.verdict.state not in (Protection.PROTECTED, Protection.EXEMPT) else None
+
+    @property
+    def next_command(self) -> str:
+        """The command with which to begin on the most urgent instance; empty if there is none."""
+        return next_command(self.most_urgent.verdict) if self.most_urgent else ""
 
     @property
     def filtered(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from exporter.config import format_duration
 from exporter.facts.snapshot import ProjectStatus
 from exporter.verdict.assess import Freshness, Verdict
 from exporter.verdict.changes import Change, began, change_without_polls, next_change
@@ -24,11 +25,22 @@ class Badge:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a restore would lose now: `age` of the recovery point, None if nothing can be restored."""
+    """What a restore would lose now: `age` of the recovery point, None if nothing can be restored.
+
+    `unreadable` if there may be backups, which cannot be read at present.
+    """
 
     age: timedelta | None
     limit: timedelta
     beyond: bool
+    unreadable: bool = False
+
+    @property
+    def text(self) -> str:
+        """The loss in words."""
+        if self.age is not None:
+            return format_duration(self.age)
+        return f"everything{', until the key can be used again' if self.unreadable else ': nothing can be restored'}"
 
 
 def is_current(verdict: Verdict, evaluation: Evaluation, statuses: Mapping[str, ProjectStatus]) -> bool:
@@ -56,9 +68,11 @@ def badge(state: Protection, *, current: bool = True) -> Badge:
 def loss(verdict: Verdict, now: datetime) -> Loss:
     """What a restore would lose, and the limit of the policy."""
     point = verdict.recovery_point
-    age = now - point if point and Finding.DATA_UNREADABLE not in verdict.findings else None
+    unreadable = Finding.DATA_UNREADABLE in verdict.findings
+    age = now - point if point and not unreadable else None
     limit = verdict.policy.max_age
-    return Loss(age, limit, beyond=verdict.state is not Protection.EXEMPT and (age is None or age > limit))
+    beyond = verdict.state is not Protection.EXEMPT and (age is None or age > limit)
+    return Loss(age, limit, beyond, unreadable)
 
 
 def freshness(verdict: Verdict, evaluation: Evaluation) -> Freshness:

@@ -6,13 +6,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from exporter.facts.model import InstanceId, InstanceType
+from exporter.config import Policy
+from exporter.facts.model import BackupRun, InstanceId, InstanceType, RunStatus
+from exporter.verdict.rules import Finding, Protection
 from exporter.web.pages.links import (
     Sites,
     commands,
     dashboard,
     instance_path,
     new_silence,
+    next_command,
     runbook,
     site_url,
 )
@@ -114,3 +117,24 @@ def test_the_url_of_a_site_has_no_slash_at_its_end(text: str, url: str) -> None:
 def test_another_url_is_rejected_with_the_expected_format(text: str) -> None:
     with pytest.raises(ValueError, match="is not a valid URL; write http"):
         site_url(text)
+
+
+@pytest.mark.parametrize(
+    ("runs", "command"),
+    [
+        ([], "gcloud sql backups create --instance=orders --project=shop-prod"),
+        ([run(ago=2 * DAY)], "gcloud sql backups create --instance=orders --project=shop-prod"),
+        ([run(RunStatus.FAILED), run(ago=DAY)], "gcloud sql backups list --instance=orders --project=shop-prod"),
+        ([run(RunStatus.RUNNING), run(ago=DAY)], "gcloud sql operations list --instance=orders --project=shop-prod"),
+        ([run()], ""),
+    ],
+)
+def test_the_next_command_is_about_the_worst_finding(runs: list[BackupRun], command: str) -> None:
+    assert next_command(verdict_on(*runs)) == command
+
+
+def test_there_is_no_next_command_where_gcloud_sql_does_not_help() -> None:
+    unguarded = verdict_on(run(), policy=Policy(require_pitr=True))
+    assert (unguarded.findings, next_command(unguarded)) == ((Finding.PITR_DISABLED,), "")
+    unread = replace(verdict_on(run(ago=2 * DAY)), state=Protection.UNKNOWN)
+    assert next_command(unread) == ""

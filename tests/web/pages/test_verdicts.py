@@ -65,13 +65,16 @@ def test_each_state_has_an_icon_of_its_own() -> None:
 
 def test_the_loss_is_beyond_the_limit_after_max_age() -> None:
     assert loss(verdict_on(run(ago=30 * HOUR)), NOW) == Loss(30 * HOUR, 30 * HOUR, beyond=False)
-    assert loss(verdict_on(run(ago=31 * HOUR)), NOW) == Loss(31 * HOUR, 30 * HOUR, beyond=True)
+    beyond = loss(verdict_on(run(ago=31 * HOUR)), NOW)
+    assert (beyond, beyond.text) == (Loss(31 * HOUR, 30 * HOUR, beyond=True), "1d 7h")
 
 
 def test_everything_is_lost_without_a_backup_or_without_the_key() -> None:
-    assert loss(verdict_on(), NOW) == Loss(None, 30 * HOUR, beyond=True)
+    empty = loss(verdict_on(), NOW)
+    assert (empty, empty.text) == (Loss(None, 30 * HOUR, beyond=True), "everything: nothing can be restored")
     revoked = record("orders", [run()], suspension_reasons=(SuspensionReason.KMS_KEY_ISSUE,))
-    assert loss(only(evaluation(status(revoked))), NOW).age is None
+    unreadable = loss(only(evaluation(status(revoked))), NOW)
+    assert (unreadable.age, unreadable.text) == (None, "everything, until the key can be used again")
 
 
 def test_the_change_is_to_unknown_where_polls_fail_before_anything_else() -> None:
