@@ -180,6 +180,8 @@ def _backups(backup_type: BackupType, record: Record) -> Backups:
         retained=history.retained,
         retained_size_bytes=history.retained_bytes,
         oldest_retained=_second(history.oldest_retained_end),
+        usual_duration_seconds=_seconds(history.usual_duration),
+        usual_size_bytes=history.usual_size,
         consecutive_failures=history.consecutive_failures,
         runs_total={_word(status): count for status, count in counters.completed.get(backup_type, {}).items()},
         errors_total=dict(counters.errors.get(backup_type, {})),
