@@ -2,17 +2,24 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import takewhile
+from itertools import islice, takewhile
+from statistics import median
 
 from exporter.facts.model import BackupRun, BackupType, RunStatus
 from exporter.facts.packed_runs import PackedRuns, RunHeader
 
+MIN_USUAL, MAX_USUAL = 7, 14  # runs by which it is told what is usual
+
 
 @dataclass(frozen=True, slots=True)
 class TypeHistory:
-    """The runs of one backup type of one instance. Deleted runs only show that the instance has runs of the type."""
+    """The runs of one backup type of one instance. Deleted runs only show that the instance has runs of the type.
+
+    `usual_duration` and `usual_size` are medians of the successful runs before the newest one that report a duration or
+    a size, of the last MAX_USUAL of them; None if they are fewer than MIN_USUAL.
+    """
 
     newest: BackupRun | None = None
     newest_completed: BackupRun | None = None
@@ -22,6 +29,8 @@ class TypeHistory:
     retained: int = 0  # runs that can be restored
     retained_bytes: int | None = None  # sum of their sizes; None unless the API reported each of them
     oldest_retained_end: datetime | None = None
+    usual_duration: timedelta | None = None
+    usual_size: float | None = None  # bytes
 
 
 class RecoveryPointSource(StrEnum):
@@ -119,6 +128,7 @@ def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> 
     restorable = [header for header in existing if header.status is RunStatus.SUCCESSFUL]
     since_success = takewhile(lambda header: header.status not in (RunStatus.SUCCESSFUL, RunStatus.SKIPPED), completed)
     sizes = [header.size_bytes for header in restorable if header.size_bytes is not None]
+    usual_seconds = _usual(header.duration for header in restorable[1:])
     return TypeHistory(
         newest=run(existing[0].position) if existing else None,
         newest_completed=run(completed[0].position) if completed else None,
@@ -128,7 +138,15 @@ def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> 
         retained=len(restorable),
         retained_bytes=sum(sizes) if sizes and len(sizes) == len(restorable) else None,
         oldest_retained_end=run(restorable[-1].position).end if restorable else None,
+        usual_duration=None if usual_seconds is None else timedelta(seconds=usual_seconds),
+        usual_size=_usual(header.size_bytes for header in restorable[1:]),
     )
+
+
+def _usual(values: Iterable[float | None]) -> float | None:
+    """The median of the first values that are known; None if they are too few."""
+    known = list(islice((value for value in values if value is not None), MAX_USUAL))
+    return median(known) if len(known) >= MIN_USUAL else None
 
 
 def _skip_after(success: RunHeader, headers: Sequence[RunHeader]) -> RunHeader | None:

@@ -98,7 +98,7 @@ class RunRow(NamedTuple):
 
 
 class RunHeader(NamedTuple):
-    """The part of a run that is read without unpacking it; `number` is its id, timestamps are Unix seconds."""
+    """The part of a run that is read without unpacking it; `number` is its id, times are (Unix) seconds."""
 
     position: int
     number: int
@@ -106,6 +106,7 @@ class RunHeader(NamedTuple):
     status: RunStatus
     scheduled: float
     effective_start: float
+    duration: float | None
     size_bytes: int | None
 
 
@@ -171,9 +172,10 @@ class PackedRuns(Sequence[BackupRun]):
                 _STATUSES[status],
                 scheduled,
                 start if start == start else enqueued if enqueued == enqueued else scheduled,  # noqa: PLR0124 (not a number)
+                end - start if end >= start else None,
                 None if size == _NO_SIZE else size,
             )
-            for position, (run_id, size, scheduled, _, enqueued, start, _, backup_type, status, *_) in enumerate(
+            for position, (run_id, size, scheduled, _, enqueued, start, end, backup_type, status, *_) in enumerate(
                 _ROW.iter_unpack(self.packed)
             )
         ]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
-from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay, next_midnight, start_of
+from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay, closed, next_midnight, start_of
 from exporter.facts.model import RunStatus
+from exporter.facts.packed_runs import PackedRuns
 from exporter.verdict.assess import Verdict
 from exporter.verdict.rules import RESOLUTION, WORST_FIRST, Finding, Protection
 from exporter.verdict.windows import DAY, WINDOW
@@ -46,11 +47,24 @@ def observe(
         record = _extended(_on(record, start.date()), known(last), last, midnight - start)
         ended.append(record)
         start = midnight
+    if record.project.day != now.date():  # runs of the last recorded day may have ended since
+        record = _with_outcomes(record, verdicts)
+        ended[-1:] = [record]
     record = _on(record, now.date())
     if elapsed:
         record = _extended(record, known(now), now, now - start)
     record = _extended(record, verdicts, now, timedelta())
     return [*ended, _without_removed(record, {verdict.instance.id.name for verdict in verdicts})]
+
+
+def outcomes(runs: PackedRuns, first: date) -> dict[date, RunStatus]:
+    """The worst status of the listed runs whose window starts on a day, from a first day on."""
+    worst: dict[date, RunStatus] = {}
+    for run in runs.since(start_of(first)):
+        if not run.status.deleted:
+            day = run.scheduled.date()
+            worst[day] = min(run.status, worst.get(day, run.status), key=WORST_OUTCOME_FIRST.index)
+    return worst
 
 
 def _on(record: DailyRecord, day: date) -> DailyRecord:
@@ -74,17 +88,33 @@ def _extended(
         if judged.get(name) is verdict:
             continue
         judged[name] = verdict
-        day = instances.get(name) or InstanceDay(verdict.state, observed_from=observed_from)
-        extended = _with_verdict(day, verdict, record.project)
+        day = instances.get(name) or InstanceDay(
+            verdict.state, window_closes=_window_closes(verdict, project.day), observed_from=observed_from
+        )
+        extended = _with_verdict(day, verdict, record.project, timestamp)
         if extended != day or name not in instances:
             instances[name] = extended
-        outcome = _outcome(verdict, project.day - DAY) if name in day_before else None
-        if outcome and outcome is not day_before[name].outcome:
-            day_before[name] = replace(day_before[name], outcome=outcome)
+        _update_outcome(day_before, verdict, project.day - DAY)
     return DailyRecord(project, instances, day_before, judged)
 
 
-def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay) -> InstanceDay:
+def _with_outcomes(record: DailyRecord, verdicts: Collection[Verdict]) -> DailyRecord:
+    """The record with the outcomes that are known later, of its day and of the day before."""
+    instances, day_before = dict(record.instances), dict(record.day_before)
+    for verdict in verdicts:
+        _update_outcome(instances, verdict, record.project.day)
+        _update_outcome(day_before, verdict, record.project.day - DAY)
+    return replace(record, instances=instances, day_before=day_before)
+
+
+def _update_outcome(instances: dict[str, InstanceDay], verdict: Verdict, day: date) -> None:
+    name = verdict.instance.id.name
+    outcome = _outcome(verdict, day) if name in instances else None
+    if outcome and outcome is not instances[name].outcome:
+        instances[name] = replace(instances[name], outcome=outcome)
+
+
+def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay, now: datetime) -> InstanceDay:
     """The day of an instance with another verdict; `project` is the day of its project up to then."""
     point = verdict.recovery_point
     recovery_point = int(point.timestamp()) if point else None
@@ -95,14 +125,20 @@ def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay) ->
     if verdict.state is not Protection.EXEMPT:
         met = point is not None and Finding.STALE not in verdict.findings and verdict.state is not Protection.UNKNOWN
         within_policy = met and within_policy is not False
+    window_closes, windows_closed = _window_closes(verdict, project.day), before.windows_closed
+    if window_closes != before.window_closes:  # what has closed was due; what had closed already is not due any more
+        windows_closed += closed(project.day, before.window_closes, now)
+        window_closes = None if closed(project.day, window_closes, now) else window_closes
+    absent = 0 if before.observed_until is None else int(project.observed) - before.observed_until
     return InstanceDay(
         state=min(verdict.state, Protection(before.state), key=WORST_FIRST.index),
         outcome=_outcome(verdict, project.day) or before.outcome,
-        window_closes=_window_closes(verdict, project.day),
+        window_closes=window_closes,
+        windows_closed=windows_closed,
         within_policy=within_policy,
         recovery_point=recovery_point,
         worst_age=worst_age,
-        observed_from=before.observed_from,
+        observed_from=before.observed_from + absent,
     )
 
 
@@ -129,9 +165,20 @@ def _window_closes(verdict: Verdict, day: date) -> int | None:
 
 def _without_removed(record: DailyRecord, names: Collection[str]) -> DailyRecord:
     """The record with the end of the observation of instances that are no longer there."""
+    project = record.project
     removed = {name for name, day in record.instances.items() if name not in names and day.observed_until is None}
     if not removed:
         return record
-    ended = {name: replace(record.instances[name], observed_until=int(record.project.observed)) for name in removed}
+    ended = {
+        name: replace(
+            day,
+            window_closes=day.window_closes if closed(project.day, day.window_closes, project.observed_until) else None,
+            recovery_point=None,
+            worst_age=project.worst_age(day),
+            observed_until=int(project.observed),
+        )
+        for name, day in record.instances.items()
+        if name in removed
+    }
     judged = {name: verdict for name, verdict in record.judged.items() if name not in removed}
     return replace(record, instances={**record.instances, **ended}, judged=judged)

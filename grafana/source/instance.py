@@ -284,22 +284,26 @@ def _with_usual_range(metric: str) -> list[Query]:
 
 def _durations() -> list[Builder[Panel]]:
     percentiles = "Dashed: 90th and 10th percentile over the previous 7 days."
+    newest = per_instance("cloudsql_backup_last_success_duration_seconds", AUTOMATED)
+    usual = per_instance("cloudsql_backup_usual_duration_seconds", AUTOMATED)
     limit = per_instance("cloudsql_backup_policy_max_duration_seconds")
-    colors = {"newest": BLUE, "p90 (7 days)": GREY, "p10 (7 days)": GREY, "max duration": ORANGE}
-    dashed = ["p90 (7 days)", "p10 (7 days)", "max duration"]
+    colors = {"newest": BLUE, "p90 (7 days)": GREY, "p10 (7 days)": GREY}
+    dashed = ["p90 (7 days)", "p10 (7 days)"]
     return [
         timeseries(
             "Duration",
-            f"Duration of the newest successful automated run. {percentiles}",
+            "Duration of the newest successful automated run. Dashed: the median of up to 14 successes before it, and "
+            "the limit of the policy.",
             [
-                *_with_usual_range("cloudsql_backup_last_success_duration_seconds"),
-                range_query(limit, "max duration", "D", STEP),
+                range_query(newest, "newest", "A", STEP),
+                range_query(usual, "usual", "B", STEP),
+                range_query(limit, "max duration", "C", STEP),
             ],
             width=8,
             height=8,
             unit="s",
-            colors=colors,
-            dashed=dashed,
+            colors={"newest": BLUE, "usual": GREY, "max duration": ORANGE},
+            dashed=["usual", "max duration"],
         ),
         timeseries(
             "Queue time",
@@ -366,16 +370,20 @@ def _recovery_window() -> Builder[Panel]:
 def _backup_size() -> Builder[Panel]:
     retained = per_instance("cloudsql_backup_retained_size_bytes", by="backup_type")
     newest = per_instance("cloudsql_backup_last_success_size_bytes", by="backup_type")
+    usual = per_instance("cloudsql_backup_usual_size_bytes", AUTOMATED)
     return timeseries(
         "Backup size",
-        "Chargeable size of all retained backups, while the API reports it for each of them, and of the newest one.",
+        "Chargeable size of all retained backups, while the API reports it for each of them, and of the newest one. "
+        "Dashed: the median of up to 14 automated backups before the newest one.",
         [
             range_query(retained, "retained, {{backup_type}}", "A", STEP),
             range_query(newest, "newest, {{backup_type}}", "B", STEP),
+            range_query(usual, "usual, automated", "C", STEP),
         ],
         width=8,
         height=8,
         unit="bytes",
+        dashed=["usual, automated"],
     )
 
 

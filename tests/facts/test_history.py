@@ -1,6 +1,7 @@
 """History of an instance: last runs, consecutive failures and recovery point."""
 
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 
 import pytest
@@ -113,6 +114,48 @@ def test_retained_bytes_sums_sizes_only_if_every_run_reports_one() -> None:
         history([run(), replace(without_size, status=RunStatus.FAILED)]).of(BackupType.AUTOMATED).retained_bytes
         == 2**30
     )
+
+
+def usual(*durations: int | None, newest: int = 1000) -> timedelta | None:
+    """The usual duration after successes of so many minutes, newest first, before a newest one."""
+    ages = (8 * HOUR + day * DAY for day in range(1, len(durations) + 1))
+    before = [
+        replace(run(ago=ago), end=None) if m is None else run(ago=ago, took=m * MINUTE)
+        for ago, m in zip(ages, durations, strict=True)
+    ]
+    return history([run(took=newest * MINUTE), *before]).of(BackupType.AUTOMATED).usual_duration
+
+
+def test_usual_duration_is_the_median_of_the_successes_before_the_newest() -> None:
+    assert usual(*range(1, 8)) == 4 * MINUTE
+    assert usual(*range(1, 9)) == 4.5 * MINUTE
+    assert usual(3, 90, 3, 3, 4, 4, 4) == 4 * MINUTE
+
+
+def test_usual_duration_takes_7_to_14_of_the_successes_that_report_one() -> None:
+    assert usual(*range(1, 7)) is None
+    assert usual(*range(1, 7), None) is None
+    assert usual(*range(1, 7), None, 7) == 4 * MINUTE
+    assert usual(*range(1, 15)) == 7.5 * MINUTE
+    assert usual(*range(1, 15), 1000, 1000) == 7.5 * MINUTE
+    assert usual(None, *range(1, 15), 1000) == 7.5 * MINUTE
+
+
+def test_only_successes_of_the_type_are_usual() -> None:
+    others = [replace(run(S.FAILED, ago=8 * HOUR + day * DAY, took=3 * HOUR), size_bytes=1) for day in range(20)]
+    others += [run(S.DELETED, ago=7 * HOUR + day * DAY, took=3 * HOUR) for day in range(20)]
+    on_demand = [run(ago=6 * HOUR + day * DAY, took=2 * HOUR, kind=ON_DEMAND) for day in range(8)]
+    result = history([*others, *on_demand, *(run(ago=day * DAY) for day in range(9))])
+    automated_runs, demanded = result.of(BackupType.AUTOMATED), result.of(ON_DEMAND)
+    assert (automated_runs.usual_duration, automated_runs.usual_size) == (7 * MINUTE, 2**30)
+    assert (demanded.usual_duration, demanded.usual_size) == (2 * HOUR, 2**30)
+
+
+def test_usual_size_is_the_median_of_the_reported_sizes() -> None:
+    sizes = [None, 1, None, 2, 3, 4, None, 5, 6, 8, 9]
+    runs = [replace(run(ago=day * DAY), size_bytes=size) for day, size in enumerate(sizes)]
+    assert history(runs).of(BackupType.AUTOMATED).usual_size == 4.5
+    assert history(runs[:-2]).of(BackupType.AUTOMATED).usual_size is None
 
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCESSFUL, RunStatus.DELETED])

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,9 @@ def test_packed_runs_round_trip_newest_first(runs: list[BackupRun]) -> None:
     ] == [
         (run.id, run.type, run.status, run.size_bytes, run.scheduled.timestamp(), run.effective_start.timestamp())
         for run in packed
+    ]
+    assert [header.duration for header in packed.headers()] == [
+        None if run.duration is None else pytest.approx(run.duration.total_seconds(), abs=1e-5) for run in packed
     ]
     assert list(packed.since(NOW - 9000 * DAY)) == [run for run in packed if run.scheduled >= NOW - 9000 * DAY]
     assert all(packed.with_id(run.id) == run for run in runs)

@@ -47,6 +47,7 @@ days = st.builds(
     state=st.sampled_from(["unprotected", "unknown", "at_risk", "protected", "exempt"]),
     outcome=st.none() | st.sampled_from([status for status in RunStatus if not status.deleted]),
     window_closes=st.none() | st.integers(0, 86_340),
+    windows_closed=st.integers(0, 255),
     within_policy=st.none() | st.booleans(),
     recovery_point=st.none() | st.integers(1, 2**32 - 1),
     worst_age=st.none() | st.integers(0, 2**31 - 1),

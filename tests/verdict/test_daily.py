@@ -9,10 +9,10 @@ import pytest
 from exporter.config import Policy
 from exporter.facts.daily import DailyRecord, InstanceDay
 from exporter.facts.history import history
-from exporter.facts.model import BackupRun, Instance, InstanceState, RunStatus
+from exporter.facts.model import ActivationPolicy, BackupRun, Instance, InstanceState, RunStatus
 from exporter.verdict.assess import Freshness, Verdict, assess
 from exporter.verdict.daily import observe
-from tests.support.builders import DAY, HOUR, INSTANCE, MINUTE, NOW, run
+from tests.support.builders import DAY, HOUR, INSTANCE, MINUTE, NOW, SECOND, SETTINGS, run
 
 MIDNIGHT = NOW.replace(hour=0)
 S = RunStatus
@@ -51,9 +51,9 @@ class Days:
         """The worst age of the recovery point on a day."""
         return timedelta(seconds=self.days[number].project.worst_age(self.day(number)) or 0)
 
-    def due(self, number: int = 23) -> int:
-        """The number of windows that closed on a day."""
-        return self.days[number].project.due(self.day(number))
+    def due(self, number: int = 23, now: datetime = MIDNIGHT) -> int:
+        """The number of windows that closed on a day, up to a time or to the last observation."""
+        return self.days[number].project.due(self.day(number), now)
 
     def _observe(
         self, now: datetime, known: tuple[Instance, Sequence[BackupRun], datetime] | None, elapsed: timedelta
@@ -160,6 +160,61 @@ def test_window_in_which_an_instance_was_created_is_not_due() -> None:
     assert Days().poll(NOW, instance=new).due() == 0
     assert Days().poll(MIDNIGHT + 7 * HOUR, run()).due() == 0  # not closed yet
     assert Days().poll(MIDNIGHT + 8 * HOUR, run()).due() == 1
+
+
+def test_window_that_closed_while_the_exporter_was_down_was_due_but_not_while_observed() -> None:
+    days = Days().poll(MIDNIGHT, run(ago=32 * HOUR)).poll(MIDNIGHT + 6 * HOUR, run(), run(ago=32 * HOUR))
+    assert [days.due(now=MIDNIGHT + 8 * HOUR - SECOND), days.due(now=MIDNIGHT + 8 * HOUR)] == [0, 1]
+    assert days.days[23].project.due_while_observed(days.day()) == 0
+
+
+@pytest.mark.parametrize(
+    ("opens", "at", "due"),
+    [
+        (12 * HOUR, 10 * HOUR, 2),  # moved after the first window had closed
+        (12 * HOUR, 7 * HOUR, 1),  # moved while the first was open
+        (2 * HOUR, 10 * HOUR, 1),  # to a time that had passed already
+        (4 * HOUR, 10 * HOUR, 1),
+        (None, 10 * HOUR, 1),
+        (None, 7 * HOUR, 0),
+    ],
+)
+def test_every_window_that_closed_was_due(opens: timedelta | None, at: timedelta, due: int) -> None:
+    moved = replace(INSTANCE, backups=replace(SETTINGS, window_start=opens))
+    days = Days().poll(MIDNIGHT, run(ago=32 * HOUR)).poll(MIDNIGHT + at, run(), instance=moved)
+    assert days.poll(MIDNIGHT + 20 * HOUR, run(), instance=moved).due() == due
+
+
+def test_window_of_an_instance_that_was_not_expected_to_run_is_not_due() -> None:
+    stopped = replace(INSTANCE, activation=ActivationPolicy.NEVER)
+    days = Days().poll(MIDNIGHT, instance=stopped).poll(MIDNIGHT + 9 * HOUR, run(ago=32 * HOUR))
+    assert days.poll(MIDNIGHT + 20 * HOUR, run(ago=32 * HOUR)).due() == 0
+    days = Days().poll(MIDNIGHT, run(ago=32 * HOUR)).poll(MIDNIGHT + 9 * HOUR, run(), instance=stopped)
+    assert days.poll(MIDNIGHT + 20 * HOUR, run(), instance=stopped).due() == 1
+
+
+def test_after_the_removal_of_an_instance_nothing_is_due_and_its_recovery_point_does_not_age() -> None:
+    days = Days().poll(MIDNIGHT, run(ago=32 * HOUR)).poll(MIDNIGHT + 6 * HOUR, instance=None)
+    days.poll(MIDNIGHT + 20 * HOUR, instance=None)
+    assert (days.due(now=MIDNIGHT + DAY), days.worst_age()) == (0, 26 * HOUR)
+    days = Days().poll(MIDNIGHT, run(ago=32 * HOUR)).poll(MIDNIGHT + 9 * HOUR, instance=None)
+    assert days.due() == 1
+
+
+def test_time_between_removal_and_return_of_an_instance_is_not_observed() -> None:
+    days = Days().poll(MIDNIGHT, run(ago=32 * HOUR)).poll(MIDNIGHT + 6 * HOUR, instance=None)
+    days.poll(MIDNIGHT + 12 * HOUR, run(), run(ago=32 * HOUR)).poll(MIDNIGHT + 15 * HOUR, run(), run(ago=32 * HOUR))
+    assert days.share() == 0.375
+
+
+@pytest.mark.parametrize("gap", [10 * HOUR, 2 * DAY, 9 * DAY])
+def test_outcome_of_a_run_that_ended_while_the_exporter_was_down(gap: timedelta) -> None:
+    running, late = run(S.RUNNING, ago=8 * HOUR), run(S.RUNNING, ago=24 * HOUR)
+    days = Days().poll(MIDNIGHT - MINUTE, late).poll(NOW, running, late)
+    ended = replace(running, status=S.FAILED), replace(late, status=S.SUCCESSFUL)
+    days.poll(NOW + gap, *ended, running=False)
+    assert (days.day(22).outcome, days.day(23).outcome) == (S.SUCCESSFUL, S.FAILED)
+    assert days.share() == 0.5
 
 
 def test_nothing_is_recorded_while_the_clock_is_behind() -> None:

@@ -167,6 +167,17 @@ RUNS: tuple[Metric[Verdict], ...] = (
         _of_run(_success, lambda run: run.size_bytes),
     ),
     _by_type(
+        "cloudsql_backup_usual_duration_seconds",
+        "Median duration of the successful runs before the newest one, at most 14; absent below 7.",
+        lambda history: history.usual_duration,
+    ),
+    _by_type(
+        "cloudsql_backup_usual_size_bytes",
+        "Median chargeable size of the successful runs before the newest one that report it, at most 14; absent below "
+        "7.",
+        lambda history: history.usual_size,
+    ),
+    _by_type(
         "cloudsql_backup_last_completed_duration_seconds",
         "Duration of the newest completed run.",
         _of_run(_completed, lambda run: run.duration),

@@ -7,12 +7,13 @@ from typing import overload
 from exporter.config import Config
 from exporter.facts.counters import Durations
 from exporter.facts.daily import InstanceDay, ProjectDay
-from exporter.facts.model import BackupRun, BackupType, span
+from exporter.facts.model import BackupRun, BackupType, RunStatus, span
 from exporter.facts.model import Instance as InstanceFacts
 from exporter.facts.record import Record
 from exporter.facts.snapshot import ProjectStatus, SearchStatus
 from exporter.verdict.assess import Freshness, Verdict
 from exporter.verdict.changes import began, next_change
+from exporter.verdict.daily import outcomes
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Selected
 from exporter.verdict.reasons import reasons
@@ -54,6 +55,8 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
     summary = _instance(verdict, evaluation)
     freshness = Freshness(evaluation.facts_read_at(verdict), evaluation.config.poll.stale_after)
     change = next_change(verdict, evaluation.now)
+    days = list(days)
+    listed = outcomes(verdict.history.runs, days[0][0].day) if days else {}
     return InstanceDocument(
         **{name: getattr(summary, name) for name in Instance.__struct_fields__},
         now=_second(evaluation.now),
@@ -65,7 +68,7 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
         first_seen=_second(record.counters.first_seen),
         backups={_word(backup_type): _backups(backup_type, record) for backup_type in _types(record)},
         runs=[_run(run) for run in verdict.history.runs],
-        days=[_day(project_day, day) for project_day, day in days],
+        days=[_day(project_day, day, listed.get(project_day.day), evaluation.now) for project_day, day in days],
     )
 
 
@@ -180,6 +183,8 @@ def _backups(backup_type: BackupType, record: Record) -> Backups:
         retained=history.retained,
         retained_size_bytes=history.retained_bytes,
         oldest_retained=_second(history.oldest_retained_end),
+        usual_duration_seconds=_seconds(history.usual_duration),
+        usual_size_bytes=history.usual_size,
         consecutive_failures=history.consecutive_failures,
         runs_total={_word(status): count for status, count in counters.completed.get(backup_type, {}).items()},
         errors_total=dict(counters.errors.get(backup_type, {})),
@@ -206,13 +211,15 @@ def _run(run: BackupRun) -> Run:
     )
 
 
-def _day(project_day: ProjectDay, day: InstanceDay) -> Day:
+def _day(project_day: ProjectDay, day: InstanceDay, listed: RunStatus | None, now: datetime) -> Day:
+    """A day; the outcome of runs that are listed counts, else the recorded one."""
+    outcome = listed or day.outcome
     return Day(
         day=project_day.day,
         state=Protection(day.state),
         observed_share=round(project_day.share(day), 3),
-        due=project_day.due(day),
-        outcome=_word(day.outcome) if day.outcome else "none",
+        due=project_day.due(day, now),
+        outcome=_word(outcome) if outcome else "none",
         worst_age_seconds=project_day.worst_age(day),
         within_policy=day.within_policy,
     )

@@ -24,7 +24,8 @@ def _words(description: str, words: type[RunStatus | BackupType]) -> Meta:
 State = Annotated[Protection, _text("State of the protection")]
 Status = Annotated[str, _words("Status of a backup run; `vanished`: a backup that is no longer listed", RunStatus)]
 Type = Annotated[str, _words("Backup type", BackupType)]
-Seconds = Annotated[float, Meta(ge=0)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Seconds = NonNegative
 Bytes = Annotated[int, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 
@@ -141,6 +142,10 @@ class Backups(Struct, frozen=True):
     retained: Annotated[Count, _text("Backups that can be restored now")]
     retained_size_bytes: Annotated[Bytes | None, _text("Sum of their sizes; null unless each is known")]
     oldest_retained: Annotated[datetime | None, _text("When the oldest of them ended")]
+    usual_duration_seconds: Annotated[
+        Seconds | None, _text("Median of the successful runs before the newest one, at most 14; null below 7")
+    ]
+    usual_size_bytes: Annotated[NonNegative | None, _text("Likewise, of those that report a size")]
     consecutive_failures: Annotated[Count, _text("Failed runs since the last successful or skipped one")]
     runs_total: Annotated[dict[str, Count], _text("Completed runs since the instance was first seen, by status")]
     errors_total: Annotated[dict[str, Count], _text("Failed runs since then, by error code")]

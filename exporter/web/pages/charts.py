@@ -54,7 +54,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of runs over time. `limit` is a line with a label."""
+    """A chart of runs over time. `limit` and `usual` are lines with a label."""
 
     name: str
     title: str
@@ -64,6 +64,7 @@ class Chart:
     values: Sequence[Tick]
     bands: Sequence[Band] = ()
     limit: Tick | None = None
+    usual: Tick | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,10 @@ class Calendar:
     weekdays: Sequence[Tick]
 
 
-def duration_chart(runs: Iterable[BackupRun], now: datetime, limit: timedelta) -> Chart | None:
-    """The durations of the runs that ended; None without any."""
+def duration_chart(
+    runs: Iterable[BackupRun], now: datetime, limit: timedelta, usual: timedelta | None = None
+) -> Chart | None:
+    """The durations of the runs that ended; None without any. `usual` is the median of some of them."""
     values = [(run, run.duration.total_seconds()) for run in runs if run.duration is not None]
     if not values:
         return None
@@ -106,11 +109,12 @@ def duration_chart(runs: Iterable[BackupRun], now: datetime, limit: timedelta) -
         _dates([run for run, _ in values], now),
         _value_ticks(step.total_seconds(), top, lambda seconds: format_duration(timedelta(seconds=seconds))),
         limit=None if shown_limit is None else Tick(_y(shown_limit, top), f"limit {format_duration(limit)}"),
+        usual=None if usual is None else Tick(_y(usual.total_seconds(), top), f"usual {format_duration(usual)}"),
     )
 
 
-def size_chart(runs: Iterable[BackupRun], now: datetime) -> Chart | None:
-    """The sizes of the runs that report one; None without any."""
+def size_chart(runs: Iterable[BackupRun], now: datetime, usual: float | None = None) -> Chart | None:
+    """The sizes of the runs that report one; None without any. `usual` is the median of some of them."""
     values = [(run, float(run.size_bytes)) for run in runs if run.size_bytes is not None]
     if not values:
         return None
@@ -126,6 +130,7 @@ def size_chart(runs: Iterable[BackupRun], now: datetime) -> Chart | None:
         _points(values, now, top, lambda size: bytes_text(int(size))),
         _dates([run for run, _ in values], now),
         _value_ticks(step, top, lambda size: bytes_text(int(size))),
+        usual=None if usual is None else Tick(_y(usual, top), f"usual {bytes_text(int(usual))}"),
     )
 
 

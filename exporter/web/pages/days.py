@@ -6,10 +6,10 @@ from datetime import date, timedelta
 from enum import StrEnum
 from itertools import groupby
 
-from exporter.facts.daily import InstanceDay, ProjectDay, start_of
+from exporter.facts.daily import InstanceDay, ProjectDay
 from exporter.facts.model import RunStatus
 from exporter.facts.packed_runs import PackedRuns
-from exporter.verdict.daily import WORST_OUTCOME_FIRST
+from exporter.verdict.daily import outcomes
 from exporter.verdict.rules import Protection
 from exporter.web.pages.words import state_word
 
@@ -101,22 +101,12 @@ def description(cells: Sequence[DayCell]) -> str:
 def day_cells(recorded: RecordedDays, runs: PackedRuns, first: date, last: date, today: date) -> list[DayCell]:
     """The cells of the days from one to another: runs as they are listed now, else as the daily record has them."""
     by_day = {project.day: (project, instance) for project, instance in recorded}
-    outcomes = _listed_outcomes(runs, first)
-    return [_cell(day, by_day.get(day), outcomes.get(day), today) for day in _days(first, last)]
+    listed = outcomes(runs, first)
+    return [_cell(day, by_day.get(day), listed.get(day), today) for day in _days(first, last)]
 
 
 def _days(first: date, last: date) -> Iterator[date]:
     return (first + number * DAY for number in range((last - first).days + 1))
-
-
-def _listed_outcomes(runs: PackedRuns, first: date) -> dict[date, RunStatus]:
-    """The worst status of the runs whose window starts on a day, from a first day on."""
-    outcomes: dict[date, RunStatus] = {}
-    for run in runs.since(start_of(first)):
-        if not run.status.deleted:
-            day = run.scheduled.date()
-            outcomes[day] = min(run.status, outcomes.get(day, run.status), key=WORST_OUTCOME_FIRST.index)
-    return outcomes
 
 
 def _cell(day: date, recorded: tuple[ProjectDay, InstanceDay] | None, listed: RunStatus | None, today: date) -> DayCell:
@@ -139,7 +129,7 @@ def _without_run(project: ProjectDay, instance: InstanceDay, *, is_today: bool) 
     """A day on which no run is known."""
     if instance.state == Protection.EXEMPT:
         return DayKind.EXEMPT
-    if project.due(instance):
+    if project.due_while_observed(instance):
         return DayKind.UNKNOWN if instance.state == Protection.UNKNOWN else DayKind.NO_RUN
     if instance.window_closes is None:  # no run is expected, for example since backups are disabled
         return DayKind.PENDING if is_today else DayKind.NO_RUN

@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 from exporter.config import Policy, format_duration
 from exporter.facts.counters import Counters
-from exporter.facts.model import BackupRun, Instance
+from exporter.facts.model import BackupRun, BackupType, Instance
 from exporter.facts.record import Record
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
@@ -97,9 +97,10 @@ def instance_page(
     today = now.date()
     first = max(today - CALENDAR, min(_first_day(recorded, existing, today), today - SHORTEST_CALENDAR))
     cells = day_cells(recorded, verdict.history.runs, first, today, today)
+    automated = verdict.history.of(BackupType.AUTOMATED)
     charts = (
-        duration_chart(existing, now, verdict.policy.max_duration),
-        size_chart(existing, now),
+        duration_chart(existing, now, verdict.policy.max_duration, automated.usual_duration),
+        size_chart(existing, now, automated.usual_size),
         start_chart(existing, now, verdict.instance.backups.window_start),
     )
     identity = verdict.instance.id

@@ -144,6 +144,21 @@ def test_an_instance_has_its_runs_newest_first_with_policy_and_counters(url: str
     assert {name: instance[name] for name in listed} == listed
 
 
+def test_an_instance_has_the_usual_duration_and_size_as_metrics_and_page_have(url: str) -> None:
+    automated = get(url, "api/v1/instances/museum/high-availability")["backups"]["automated"]
+    assert (automated["usual_duration_seconds"], automated["usual_size_bytes"]) == (420, 12.5 * 2**30)
+    metrics = fetch(f"{url}metrics").text
+    labels = '{backup_type="automated",instance_id="high-availability",project="museum"}'
+    for name in ("usual_duration_seconds", "usual_size_bytes"):
+        (value,) = re.findall(rf"^cloudsql_backup_{name}{labels} (\S+)$", metrics, re.MULTILINE)
+        assert float(value) == automated[name]
+    page = fetch(f"{url}instances/museum/high-availability").text
+    assert "<dt>Usual</dt><dd>7m and 12.5 GiB:" in page
+    assert ">usual 7m</text>" in page
+    few = get(url, "api/v1/instances/museum/healthy")["backups"]["automated"]  # 7 backups are retained
+    assert (few["retained"], few["usual_duration_seconds"], few["usual_size_bytes"]) == (7, None, None)
+
+
 def test_an_instance_tells_since_when_its_state_holds_and_when_it_changes(url: str) -> None:
     failing = get(url, "api/v1/instances/museum/failing")
     critical_at = datetime.fromisoformat(failing["recovery_point"]) + timedelta(hours=54)
@@ -299,7 +314,7 @@ def test_numbers_carry_their_unit_in_their_name(url: str) -> None:
     }
     numbers = {name for name, of in types.items() if "number" in of}
     assert numbers
-    assert all(name.endswith(("_seconds", "_seconds_sum", "_share")) for name in numbers), numbers
+    assert all(name.endswith(("_bytes", "_seconds", "_seconds_sum", "_share")) for name in numbers), numbers
     assert {name for name, of in types.items() if "integer" in of and not name.endswith("_bytes")} == {
         *("selected", "number", "min_retained", "retention_backups", "retained", "consecutive_failures", "due"),
         "run_duration_seconds_count",

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,20 @@ def test_the_limit_is_drawn_where_it_does_not_flatten_the_chart() -> None:
     assert far
     assert far.limit is None
     assert far.description == "Duration of each run; the policy allows 6h"
+
+
+def test_the_usual_value_is_drawn_at_its_height() -> None:
+    charts = (
+        duration_chart([run(took=20 * MINUTE)], NOW, SIX_HOURS, 10 * MINUTE),
+        size_chart([replace(run(), size_bytes=2**31)], NOW, 2.0**30),
+    )
+    for chart, text in zip(charts, ("usual 10m", "usual 1.0 GiB"), strict=True):
+        assert chart
+        assert chart.usual
+        assert chart.usual.text == text
+        assert chart.usual.position - chart.points[0].y == pytest.approx(
+            HEIGHT - BOTTOM - chart.usual.position, abs=0.2
+        )
 
 
 def test_failed_runs_are_crosses_and_other_types_squares() -> None:
