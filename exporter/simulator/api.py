@@ -13,9 +13,8 @@ from exporter.simulator.worlds import World
 
 _ROUTE = re.compile(
     r"/(?:v1|sql/v1beta4)/projects/(?P<project>[^/]+)/instances"
-    r"(?:/(?P<instance>[^/]+)/backupRuns(?:/(?P<run>[^/]+))?)?"
+    r"(?:/(?P<instance>[^/]+)/(?:backupRuns(?:/(?P<run>[^/]+))?|(?P<times>getLatestRecoveryTime)))?"
 )
-_METHODS = {(False, False): "instances.list", (True, False): "backupRuns.list", (True, True): "backupRuns.get"}
 _SEARCH = "/v3/projects:search"
 _TEST_PERMISSIONS = re.compile(r"/v3/projects/(?P<project>[^/:]+):testIamPermissions")
 
@@ -54,7 +53,7 @@ class Request:
         if route and body is not None:
             self.method = "projects.testIamPermissions"
         elif route:
-            self.method = _METHODS[bool(self.instance), bool(self.run)]
+            self.method = _instance_method(parts)
         elif path == _SEARCH and body is None:
             self.method = "projects.search"
 
@@ -62,6 +61,15 @@ class Request:
         """Return the names of the project's instances in a region."""
         instances = self.world.instances(self.project) if self.project in self.world.projects else []
         return {str(instance["name"]) for instance in instances if instance["region"] == region}
+
+
+def _instance_method(parts: Mapping[str, str]) -> str:
+    """Return the method of a path with these parts."""
+    if parts["times"]:
+        return "instances.getLatestRecoveryTime"
+    if parts["run"]:
+        return "backupRuns.get"
+    return "backupRuns.list" if parts["instance"] else "instances.list"
 
 
 def respond(request: Request) -> ApiResponse:
@@ -84,6 +92,8 @@ def _body(request: Request) -> Resource:
     _check_access(world, project)
     if request.method == "instances.list":
         return _page(world.instances(project), query, "items", "", (500, 1000))  # without a kind, as recorded
+    if request.method == "instances.getLatestRecoveryTime":
+        return _recovery_times(request)
     if instance != "-" and instance not in world.projects[project].instances:
         raise ApiError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
     runs = world.backup_runs(project, None if instance == "-" else instance)
@@ -93,6 +103,18 @@ def _body(request: Request) -> Resource:
     if found is None:
         raise ApiError(404, "backupRunDoesNotExist", "The backup run does not exist.")
     return found
+
+
+def _recovery_times(request: Request) -> Resource:
+    """Return the recovery times of one instance. Neither the wildcard nor a deletion time fits a live instance."""
+    world, project, instance = request.world, request.project, request.instance
+    if instance not in world.projects[project].instances:
+        raise ApiError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
+    times = None if "sourceInstanceDeletionTime" in request.query else world.recovery_times(project, instance)
+    if times is None:
+        message = "Successful backup required for carrying out the operation was not found."
+        raise ApiError(400, "invalidRequest", message)
+    return times
 
 
 def _granted_permissions(world: World, project: str, body: object) -> Resource:

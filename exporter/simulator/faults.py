@@ -9,13 +9,21 @@ from types import MappingProxyType
 from exporter.simulator.api import ApiError, ApiResponse, Request
 from exporter.simulator.timeline import Resource
 
-METHODS = ("*", "instances.list", "backupRuns.list", "backupRuns.get", "projects.search", "projects.testIamPermissions")
+METHODS = (
+    "*",
+    "instances.list",
+    "instances.getLatestRecoveryTime",
+    "backupRuns.list",
+    "backupRuns.get",
+    "projects.search",
+    "projects.testIamPermissions",
+)
 HTML_ERROR = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of one kind for matching requests; `*` matches all projects or methods.
+    """A fault of one kind for matching requests; `*` matches all projects, instances or methods.
 
     `times`: number of requests that it affects; None: all until it is removed. `seconds`: duration of a slow response,
     or value of the Retry-After header, which is omitted for 0. `region`: the unreachable region. `details`: whether an
@@ -29,6 +37,7 @@ class Fault:
     seconds: float = 0
     region: str = "europe-west4"
     details: bool = True
+    instance: str = "*"  # that the path names
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -44,7 +53,11 @@ class Fault:
 
     def matches(self, request: Request) -> bool:
         """Whether the fault affects the request."""
-        return self.project in ("*", request.project) and self.method in ("*", request.method)
+        return (
+            self.project in ("*", request.project)
+            and self.instance in ("*", request.instance)
+            and self.method in ("*", request.method)
+        )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 
+from exporter.simulator.recovery_times import SHIPPED, Logs
 from exporter.simulator.timeline import (
     HEALTHY,
     MISSED,
@@ -39,9 +40,10 @@ class Scenario:
     """An instance and its backup runs.
 
     `windows`: the run of each window, by number. `opened_ago`, `created_ago`: time from the opening of window 0 and
-    from the creation of the instance to the start of the world. `unscheduled`: runs outside the schedule. `instance`,
-    `settings` and `backups` override fields of the instance resource, its settings and its backup configuration; a
-    setting that is None is absent, as most flags are in recorded responses while they are off.
+    from the creation of the instance to the start of the world. `unscheduled`: runs outside the schedule. `logs`: the
+    transaction logs, if point-in-time recovery is on. `instance`, `settings` and `backups` override fields of the
+    instance resource, its settings and its backup configuration; a setting that is None is absent, as most flags are
+    in recorded responses while they are off.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Scenario:
     opened_ago: timedelta = 8 * HOUR
     created_ago: timedelta = timedelta(days=400)
     unscheduled: tuple[Unscheduled, ...] = ()
+    logs: Logs = SHIPPED
     instance: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     backups: Mapping[str, object] = field(default_factory=dict)
@@ -86,6 +89,9 @@ _SLOW = Run((Attempt(takes=7 * HOUR, gigabytes=900),))
 _NO_AUTOMATION: Mapping[str, object] = MappingProxyType({"enabled": False})
 _DELETABLE: Mapping[str, object] = MappingProxyType({"deletionProtectionEnabled": None})
 _FINAL_BACKUP: Mapping[str, object] = MappingProxyType({"finalBackupConfig": {"enabled": True, "retentionDays": 30}})
+_PITR: Mapping[str, object] = MappingProxyType(
+    {"pointInTimeRecoveryEnabled": True, "transactionalLogStorageState": "CLOUD_STORAGE"}
+)
 _KEY = "projects/keys/locations/europe-west1/keyRings/sql/cryptoKeys/museum"
 
 ALL = (
@@ -145,7 +151,38 @@ ALL = (
                 "recovery",
             ),
         ),
-        backups={"pointInTimeRecoveryEnabled": True},
+        logs=Logs(begun_ago=HOUR),
+        backups=_PITR,
+    ),
+    Scenario(
+        "pitr-lagging",
+        "its transaction logs have not been shipped for three hours",
+        logs=Logs(stopped_ago=3 * HOUR),
+        backups=_PITR,
+    ),
+    Scenario(
+        "pitr-window-short",
+        "its transaction logs begin two days ago, although seven days of them are configured",
+        logs=Logs(begun_ago=timedelta(days=2)),
+        backups=_PITR,
+    ),
+    Scenario(
+        "pitr-logs-on-disk",
+        "its transaction logs are on its disk, and the API has no recovery times",
+        backups={**_PITR, "transactionalLogStorageState": "DISK"},
+    ),
+    Scenario(
+        "pitr-without-earliest",
+        "MySQL with the binary log; the API does not report the earliest recovery time",
+        logs=Logs(omits=frozenset({"earliestRecoveryTime"})),
+        instance={"databaseVersion": "MYSQL_8_4"},
+        backups={"binaryLogEnabled": True, "transactionalLogStorageState": "CLOUD_STORAGE"},
+    ),
+    Scenario(
+        "failing-with-logs",
+        "backups have failed for three days, but its transaction logs continue",
+        _from(-2, failing("DISK_SNAPSHOT_FAILED")),
+        backups=_PITR,
     ),
     Scenario("deleted", "the backups of the last three days were deleted; they are still listed", _deleted),
     Scenario("vanished", "today's backup was deleted; it is no longer listed", _vanished),
@@ -249,7 +286,11 @@ ALL = (
         "regional, backed up every day, with point-in-time recovery",
         instance={"region": "europe-west4", "outOfDiskReport": {"sqlOutOfDiskState": "NORMAL"}},
         settings={"availabilityType": "REGIONAL", "edition": "ENTERPRISE_PLUS"},
-        backups={"pointInTimeRecoveryEnabled": True, "backupRetentionSettings": {"retainedBackups": 15}},
+        backups={
+            **_PITR,
+            "transactionLogRetentionDays": 14,
+            "backupRetentionSettings": {"retentionUnit": "COUNT", "retainedBackups": 15},
+        },
     ),
 )
 

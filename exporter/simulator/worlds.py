@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from zlib import crc32
 
+from exporter.simulator.recovery_times import recovery_times
 from exporter.simulator.scenarios import ALL, SCENARIOS, Scenario, instance_resource
 from exporter.simulator.timeline import Resource, completions, resource, scheduled_start, timestamp
 
@@ -53,6 +54,12 @@ class World:
             runs = self._newest_first(project, instances)
             self._listings[project] = instances, now, runs
         return runs
+
+    def recovery_times(self, project: str, instance: str) -> Resource | None:
+        """Return the response of `getLatestRecoveryTime`; None where there is nothing to recover to."""
+        logs = self.projects[project].instances[instance].logs
+        resource = self._instance(project, instance)
+        return recovery_times(resource, self._runs(project, instance), logs, self.start, self.clock())
 
     def _newest_first(self, project: str, names: Iterable[str]) -> list[Resource]:
         runs = [run for name in names for run in self._runs(project, name)]
