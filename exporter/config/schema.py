@@ -214,7 +214,7 @@ class Collect(_Section):
     backup_dr: Flag = False
     user_labels: tuple[Text, ...] = ()
 
-    @field_validator("recovery_times", "deleted_instances", "backup_dr")
+    @field_validator("deleted_instances", "backup_dr")
     @classmethod
     def _not_yet(cls, value: bool) -> bool:
         if value:

@@ -5,7 +5,10 @@ Each collection is read by requests of its own and fails by itself; a failed one
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from enum import StrEnum
+
+from exporter.facts.recovery_times import RecoveryTimes
 
 
 class Collection(StrEnum):
@@ -27,22 +30,33 @@ class CollectionStatus:
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """The collected facts about one instance."""
+    """The collected facts about one instance.
+
+    `recovery_times` are those that were read last, None where none are known. `settings_changed` is when the settings
+    on which its recovery window depends were last seen to change, None if they were not since they are watched.
+    """
+
+    recovery_times: RecoveryTimes | None = None
+    settings_changed: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The collected facts about one project. `status` is not saved."""
+    """The collected facts about one project, those about instances by name. `status` is not saved."""
 
     status: Mapping[Collection, CollectionStatus] = field(default_factory=dict, compare=False)
+    recovery_times: Mapping[str, RecoveryTimes] = field(default_factory=dict)
+    settings_changed: Mapping[str, datetime] = field(default_factory=dict)
 
-    def of(self, _instance_name: str) -> InstanceFacts:
+    def of(self, instance_name: str) -> InstanceFacts:
         """The facts about an instance."""
-        return NOTHING
+        times, changed = self.recovery_times.get(instance_name), self.settings_changed.get(instance_name)
+        return InstanceFacts(times, changed) if times or changed else NOTHING
 
-    def with_status(self, collection: Collection, status: CollectionStatus) -> "Collected":
-        """The same facts after another round of a collection."""
-        return replace(self, status={**self.status, collection: status})
+    def with_status(self, collection: Collection, status: CollectionStatus | None) -> "Collected":
+        """The same facts after another round of a collection; without a status if it has nothing to read."""
+        others = {known: outcome for known, outcome in self.status.items() if known is not collection}
+        return replace(self, status={**others, collection: status} if status else others)
 
 
 NOTHING = InstanceFacts()

@@ -38,6 +38,7 @@ class RecoveryPointSource(StrEnum):
 
     BACKUP = "backup"
     SKIPPED_RUN = "skipped_run"  # there was no new data since the newest backup
+    LOG = "log"  # transaction logs since a backup
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,6 +220,18 @@ class Instance:
         """Backed up by Cloud SQL itself: neither a replica nor a server outside."""
         return not self.is_replica and self.type is not InstanceType.ON_PREMISES_INSTANCE
 
+    @property
+    def is_primary(self) -> bool:
+        """Neither a replica nor a server outside, nor about to replace a primary."""
+        return self.can_have_backups and self.type is not InstanceType.GREEN_INSTANCE
+
+    @property
+    def is_running_primary(self) -> bool:
+        """A primary that its owner has not stopped, and that is neither suspended nor being maintained."""
+        return (
+            self.is_primary and self.state is InstanceState.RUNNABLE and self.activation is not ActivationPolicy.NEVER
+        )
+
 
 NO_CODE = "unspecified"  # the label of an error without a code
 

@@ -35,15 +35,26 @@ class ApiClient:
         self._transport = Transport(timeout.total_seconds(), connections)
         self._access_tokens = AccessTokens(credentials, self._transport)
         self._retrying, self._observe = retrying, observe
+        self._background_retrying = retrying.in_background()
 
     def close(self) -> None:
         """Close idle connections."""
         self._transport.close()
 
-    def execute(self, method: str, subject: str, request: Any, deadline: float, decode: Callable[[bytes], T]) -> T:
+    def execute(
+        self,
+        method: str,
+        subject: str,
+        request: Any,
+        deadline: float,
+        decode: Callable[[bytes], T],
+        *,
+        background: bool = False,
+    ) -> T:
         """The decoded body of the response to a request, retried until `deadline`. Raises SourceError.
 
-        `request` is one built by Google's library. `decode` may raise ValueError or RecursionError.
+        `request` is one built by Google's library. `decode` may raise ValueError or RecursionError. A request in the
+        `background` uses only what others leave of the rate limit.
         """
 
         def send() -> T:
@@ -53,7 +64,8 @@ class ApiClient:
             except (ValueError, RecursionError) as error:
                 raise bad_response(method, subject, str(error)) from error
 
-        return self._retrying.call(method, send, deadline)
+        retrying = self._background_retrying if background else self._retrying
+        return retrying.call(method, send, deadline)
 
     def pages(
         self,

@@ -12,7 +12,7 @@ from urllib3 import exceptions
 from exporter.facts.model import PollResult
 from exporter.googleapis.permissions import PERMISSIONS, UNRESTRICTED_METHODS
 from exporter.googleapis.transport import Response
-from exporter.scan.source import SourceError
+from exporter.scan.source import AbsentError, SourceError
 
 TRANSPORT_ERRORS = (exceptions.HTTPError, OSError)
 _QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
@@ -89,11 +89,22 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
                 PollResult.FORBIDDEN, f"{text}; {advice}", denied=True, missing_permission=permission.name
             )
         case 404:
-            return SourceError(PollResult.NOT_FOUND, f"{text}; check the name", denied=True)
+            kind = AbsentError if _is_api_error(response.body) else SourceError
+            return kind(PollResult.NOT_FOUND, f"{text}; check the name", denied=True)
         case _ if status >= 500:
             return SourceError(PollResult.SERVER_ERROR, text, retry_after=retry_after)
         case _:
-            return SourceError(PollResult.BAD_RESPONSE, text, denied=True)
+            kind = AbsentError if status == 400 and _is_api_error(response.body) else SourceError
+            return kind(PollResult.BAD_RESPONSE, text, denied=True)
+
+
+def _is_api_error(body: bytes) -> bool:
+    """Whether a body is an error of the API itself; one of a proxy or of an unknown path is HTML."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and isinstance(content.get("error"), dict)
 
 
 def parse_body(body: bytes) -> tuple[str, frozenset[str]]:

@@ -58,6 +58,10 @@ class GoogleSource:
         """One backup run; None where it does not exist."""
         return self._apis.cloudsql.backup_run(project, instance, run_id, self._deadline)
 
+    def recovery_times(self, project: str, instance: str) -> bytes | None:
+        """The recovery times of an instance; None where the API has none."""
+        return self._apis.cloudsql.recovery_times(project, instance, self._deadline)
+
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""
         return self._apis.resource_manager.search_projects(query, self._deadline)

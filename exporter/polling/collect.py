@@ -4,13 +4,18 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from exporter.facts.collected import Collected, Collection, CollectionStatus
+from exporter.facts.model import PollResult
 from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus
 from exporter.scan.source import Source, SourceError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,11 @@ def collect(collectors: Iterable[Collector], this_round: Round) -> Collected:
     for collector in collectors:
         if not collector.due(this_round):
             continue
-        try:
-            collected, status = collector.read(this_round, collected), CollectionStatus(up=True)
-        except SourceError as error:
-            status = CollectionStatus(False, str(error), error.missing_permission)
-        except Exception as error:  # the edge of a collection: the poll itself goes on
-            log.exception("internal error, please report it")
-            status = CollectionStatus(False, f"internal error: {error!r}")
+        result = result_or_error(partial(collector.read, this_round, collected))
+        if isinstance(result, SourceError):
+            status = CollectionStatus(False, str(result), result.missing_permission)
+        else:
+            collected, status = result, CollectionStatus(up=True)
         collected = collected.with_status(collector.collection, status)
     return collected
 
@@ -74,3 +77,14 @@ def log_change(before: ProjectStatus, after: ProjectStatus) -> None:
             log.info("collected", extra=extra)
         else:
             log.error(status.message, extra=extra)
+
+
+def result_or_error(read: Callable[[], T]) -> T | SourceError:
+    """The result, or the error. The edge of reading: an error of the exporter itself is logged, and a failure."""
+    try:
+        return read()
+    except SourceError as error:
+        return error
+    except Exception as error:
+        log.exception("internal error, please report it")
+        return SourceError(PollResult.BAD_RESPONSE, f"internal error: {error!r}")

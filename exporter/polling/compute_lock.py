@@ -31,6 +31,10 @@ class ComputeLockedSource:
         """As Source.backup_run."""
         return self._unlocked(lambda: self._source.backup_run(project, instance, run_id))
 
+    def recovery_times(self, project: str, instance: str) -> bytes | None:
+        """As Source.recovery_times; reading them needs no lock."""
+        return self._source.recovery_times(project, instance)
+
     def projects(self, query: str) -> Iterator[str]:
         """As Source.projects."""
         return self._source.projects(query)

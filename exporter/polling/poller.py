@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
 
 from exporter.config import Config, SearchTarget
 from exporter.facts.collected import Collected
@@ -17,6 +16,7 @@ from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
 from exporter.polling import collect
 from exporter.polling.compute_lock import ComputeLockedSource
+from exporter.polling.recovery_times import RecoveryTimesReader, without_recovery_times
 from exporter.polling.shard import Shard
 from exporter.polling.targets import Selectors, Targets, resolve, selects
 from exporter.polling.workers import WorkerPool
@@ -30,8 +30,6 @@ from exporter.verdict.evaluate import ProjectVerdicts, project_verdicts
 log = logging.getLogger(__name__)
 
 ALL = Shard()
-
-T = TypeVar("T")
 
 
 def run_every(job: Callable[[], None], interval: timedelta, stop: threading.Event) -> None:
@@ -85,6 +83,17 @@ class Poller:
         self._compute_lock = threading.Lock()
         self._targets = self._resolve_targets()
         self._collectors: tuple[collect.Collector, ...] = ()
+        self._recovery_times: RecoveryTimesReader | None = None
+        if config.collect.recovery_times:
+            self._recovery_times = RecoveryTimesReader(
+                config.collect.recovery_times_every,
+                self._source,
+                dependencies.clock,
+                self._stop,
+                self._report_unreadable,
+            )
+        else:
+            self.snapshot = self._with_recovery_times(self.snapshot)
 
     def start(self) -> None:
         """Poll now and at every interval, in the background, until `stop`."""
@@ -92,21 +101,29 @@ class Poller:
         self._workers.start()
         arguments = (self._schedule_polls, self._config.poll.interval, self._stop)
         threading.Thread(target=run_every, args=arguments, name="scheduler", daemon=True).start()
+        if self._recovery_times:
+            self._recovery_times.start()
 
     def stop(self) -> Snapshot:
         """Start no further poll, and abandon those in progress. Returns the final snapshot."""
         with self._lock:
             self._workers.stop()
+            self.snapshot = self._with_recovery_times(self.snapshot)
             return self.snapshot
 
     def poll_all(self, progress: Callable[[int, int], None] = lambda _finished, _total: None) -> None:
         """Poll every target once and wait; `progress` is called with the number of finished and of all polls.
 
-        May be repeated until `stop`, instead of `start`.
+        Then recovery times that are due are read at once, with the same progress. May be repeated until `stop`, instead
+        of `start`.
         """
         self._workers.start()
         self._schedule_polls()
         self._workers.wait_idle(progress)
+        if self._recovery_times:
+            self._recovery_times.read_due(progress)
+            for project in self.snapshot.projects:
+                self._publish_recovery_times(project)
 
     def poll_once(self, progress: Callable[[int, int], None] = lambda _finished, _total: None) -> Snapshot:
         """Poll every target once and stop; returns the final snapshot."""
@@ -154,6 +171,8 @@ class Poller:
                 self.snapshot = self.snapshot.only(self._targets.selectors, queries)
                 self.verdicts = {name: found for name, found in self.verdicts.items() if name in self.snapshot.projects}
         if self._targets.complete:
+            if self._recovery_times:
+                self._recovery_times.only(self._targets.selectors)
             self._dependencies.ledger.forget(self._targets.selectors, self._dependencies.clock())
         self._dependencies.on_change()
 
@@ -164,7 +183,7 @@ class Poller:
         return not (fresh and status and status.up)
 
     def _search(self, target: SearchTarget) -> None:
-        result = _result_or_error(lambda: tuple(sorted(set(self._source().projects(target.search)))))
+        result = collect.result_or_error(lambda: tuple(sorted(set(self._source().projects(target.search)))))
         self._last_search[target.search] = time.monotonic()
         if self._stop.is_set():  # an error is only due to that
             return
@@ -192,7 +211,7 @@ class Poller:
             self._polled_selectors[project] = selectors
             before = self.snapshot.projects.get(project) or self._restored_status(project)
         start = time.monotonic()
-        result = _result_or_error(lambda: self._scan(project, selectors, before.scan, full=full))
+        result = collect.result_or_error(lambda: self._scan(project, selectors, before.scan, full=full))
         duration = timedelta(seconds=time.monotonic() - start)
         if not self._still_targeted(project):
             return
@@ -201,6 +220,7 @@ class Poller:
         else:
             collected = self._collect(before, result)
             after = before.succeeded(result, duration, collected)
+        after = self._recovery_times_read(before, after)
         with self._compute_lock:
             verdicts, days = self._observe(before, after)
         # Saved before it is published: a counter never decreases.
@@ -265,6 +285,29 @@ class Poller:
         with self._compute_lock:
             return collect.collect(self._collectors, collect.Round(source, before, scan, self._dependencies.clock()))
 
+    def _recovery_times_read(self, before: ProjectStatus, after: ProjectStatus) -> ProjectStatus:
+        """The status after a poll with the recovery times that have been read; without any while that is off."""
+        if not self._recovery_times:
+            collected = without_recovery_times(after.collected)
+        elif after.scan:
+            collected = self._recovery_times.collected(after.project, before.scan, after.scan, after.collected)
+        else:
+            return after
+        return after if collected is after.collected else replace(after, collected=collected)
+
+    def _with_recovery_times(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot with the recovery times that have been read since the last poll of each project."""
+        projects = {name: self._recovery_times_read(status, status) for name, status in snapshot.projects.items()}
+        return replace(snapshot, projects=projects)
+
+    def _publish_recovery_times(self, project: str) -> None:
+        with self._lock:
+            before = self.snapshot.projects[project]
+            after = self._recovery_times_read(before, before)
+            self.snapshot = self.snapshot.with_project(after)
+        self._dependencies.ledger.save(project, None, collected=after.collected)
+        collect.log_change(before, after)
+
     def _report_unreadable(self, project: str, kind: str, field: str) -> None:
         self._dependencies.on_unreadable(kind)
         level = logging.DEBUG if (project, kind, field) in self._reported else logging.WARNING
@@ -296,17 +339,6 @@ def _only_shard(snapshot: Snapshot, shard: Shard) -> Snapshot:
 def _only_instances_of(shard: Shard, scan: ProjectScan) -> ProjectScan:
     records = {name: record for name, record in scan.records.items() if shard.holds(record.instance.id)}
     return scan if len(records) == len(scan.records) else replace(scan, records=records)
-
-
-def _result_or_error(read: Callable[[], T]) -> T | SourceError:
-    """The result, or the error. The edge of a poll: an error of the exporter itself is logged, and fails the poll."""
-    try:
-        return read()
-    except SourceError as error:
-        return error
-    except Exception as error:
-        log.exception("internal error, please report it")
-        return SourceError(PollResult.BAD_RESPONSE, f"internal error: {error!r}")
 
 
 def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:

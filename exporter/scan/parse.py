@@ -31,6 +31,7 @@ from exporter.facts.model import (
     RunStatus,
     SuspensionReason,
 )
+from exporter.facts.recovery_times import RecoveryTimes
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # earlier timestamps are not plausible
 DISK_FULL = "SOFT_SHUTDOWN"  # the word of `outOfDiskReport.sqlOutOfDiskState`
@@ -243,6 +244,13 @@ def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance
         disk_full=fields.child("outOfDiskReport").text("sqlOutOfDiskState") == DISK_FULL,
     )
     return fields.parsed(fact)
+
+
+def recovery_times(item: object, *, read_at: datetime, latest: datetime) -> Parsed[RecoveryTimes]:
+    """Read a response of `instances.getLatestRecoveryTime`, asked at `read_at`. Raises UnreadableItemError."""
+    fields = _fields(item, latest)
+    earliest_time, latest_time = fields.timestamp("earliestRecoveryTime"), fields.timestamp("latestRecoveryTime")
+    return fields.parsed(RecoveryTimes(read_at, earliest_time, latest_time))
 
 
 def _backup_settings(fields: _Fields, version: str | None) -> BackupSettings:

@@ -37,6 +37,10 @@ class SourceError(Exception):
         self.missing_permission = missing_permission
 
 
+class AbsentError(SourceError):
+    """The API itself answered, with 400 or 404, that it does not have what was requested."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page of a listing: items as the API returned them, in JSON, and the regions it reported as unreachable.
@@ -60,6 +64,9 @@ class Source(Protocol):
 
     def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         """One backup run, in JSON; None where it does not exist."""
+
+    def recovery_times(self, project: str, instance: str) -> bytes | None:
+        """The recovery times of an instance, in JSON; None where the API has none. Never delays other requests."""
 
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""

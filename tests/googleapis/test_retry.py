@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from exporter.facts.model import PollResult
-from exporter.googleapis.retry import RateLimiter, Retrying
+from exporter.googleapis.retry import RateLimiter, Retrying, UnusedSlots
 from exporter.scan.source import SourceError
 
 
@@ -143,3 +143,70 @@ def test_the_current_rate_is_halved_by_a_quota_error_and_returns_to_the_configur
         rate_limiter.recover()
     assert rate_limiter.current_rate == 60
     assert clock.waits == []
+
+
+def test_request_in_the_background_takes_the_slot_that_passed_unused(clock: FakeClock) -> None:
+    rate_limiter = RateLimiter(60)
+    retrying = Retrying(rate_limiter, clock, lambda _method: None)
+    background = retrying.in_background()
+    retrying.call("m", request_returning("response"), deadline=9e9)
+    background.call("m", request_returning("response"), deadline=9e9)
+    assert clock.waits == [1]
+    assert rate_limiter.reserve() == 0  # it waits no longer for the request in the background
+
+
+def test_requests_in_the_background_wait_as_long_as_others_need_every_slot(clock: FakeClock) -> None:
+    rate_limiter = RateLimiter(60)
+    slots = UnusedSlots(rate_limiter)
+    for _ in range(100):
+        clock.now += rate_limiter.reserve() + 0.5  # each request is sent half a second after the one before
+        assert slots.take() > 0
+    clock.now += 1
+    assert slots.take() == 0
+    assert slots.take() == pytest.approx(1)
+
+
+def test_both_together_stay_within_the_rate_limit(clock: FakeClock) -> None:
+    """Others send as much as they can for 20 seconds, then nothing for as long."""
+    rate_limiter = RateLimiter(60)
+    slots = UnusedSlots(rate_limiter)
+    sent: list[float] = []
+    last = 0.0
+    for _ in range(3000):
+        if clock.now % 40 < 20 and last <= clock.now:
+            last = clock.now + rate_limiter.reserve()
+            sent.append(last)
+        if slots.take() == 0:
+            sent.append(clock.now)
+        clock.now += 0.2
+    assert len(sent) == pytest.approx(600, rel=0.1)
+    sent.sort()
+    assert max(sum(start <= at < start + 60 for at in sent) for start in sent) <= 61
+
+
+def test_429_in_the_background_slows_down_only_the_background(clock: FakeClock) -> None:
+    rate_limiter = RateLimiter(60)
+    background = Retrying(rate_limiter, clock, lambda _method: None).in_background()
+    with pytest.raises(SourceError):
+        background.call("m", request_returning(PollResult.QUOTA), deadline=0)
+    assert rate_limiter.current_rate == 60
+    background.call("m", request_returning("response"), deadline=9e9)
+    clock.waits.clear()
+    background.call("m", request_returning("response"), deadline=9e9)
+    assert clock.waits == [2]
+
+
+def test_request_in_the_background_is_retried_once(clock: FakeClock) -> None:
+    retrying, retried = build_retrying(clock)
+    with pytest.raises(SourceError):
+        retrying.in_background().call("m", request_returning(*[PollResult.TIMEOUT] * 2, "response"), deadline=9e9)
+    assert retried == ["m"]
+
+
+def test_stop_ends_the_wait_for_an_unused_slot(clock: FakeClock) -> None:
+    rate_limiter = RateLimiter(60)
+    background = Retrying(rate_limiter, clock, lambda _method: None).in_background()
+    rate_limiter.reserve()
+    clock.set()
+    with pytest.raises(SourceError, match="stopping"):
+        background.call("m", request_returning("response"), deadline=9e9)

@@ -2,11 +2,12 @@
 
 import pytest
 
+from exporter.facts.model import PollResult
 from exporter.scan.source import SourceError
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.simulator.worlds import Project
-from tests.googleapis.helpers import google_source, scan_project
-from tests.support.builders import WorldSource, world
+from tests.googleapis.helpers import FixedResponse, google_source, scan_project, serve
+from tests.support.builders import WorldSource, encoded, world
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta4"])
@@ -69,3 +70,44 @@ def test_instance_deleted_during_scan_has_no_runs(simulator: Simulator) -> None:
 def test_unreachable_region_is_reported(simulator: Simulator) -> None:
     simulator.faults.add(Fault("unreachable-region", region="europe-west4"))
     assert scan_project(google_source(simulator.url), "shop-prod").unreachable_regions == ("europe-west4",)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta4"])
+def test_recovery_times_over_http_are_those_of_the_simulated_world(simulator: Simulator, version: str) -> None:
+    source = google_source(simulator.url, api_version=version)
+    for instance in ("pitr-window-short", "pitr-without-earliest"):
+        times = source.recovery_times("museum", instance)
+        assert times == encoded(simulator.world.recovery_times("museum", instance))
+    assert len(simulator.requests) == 2
+
+
+@pytest.mark.parametrize("instance", ["healthy", "pitr-logs-on-disk", "nobody"])
+def test_400_and_404_about_an_instance_are_answers(simulator: Simulator, instance: str) -> None:
+    assert google_source(simulator.url).recovery_times("museum", instance) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "result"),
+    [
+        ("forbidden", PollResult.FORBIDDEN),
+        ("api-disabled", PollResult.API_DISABLED),
+        ("quota", PollResult.QUOTA),
+        ("unavailable", PollResult.SERVER_ERROR),
+        ("html", PollResult.BAD_RESPONSE),
+        ("wrong-json", PollResult.BAD_RESPONSE),
+        ("cut", PollResult.BAD_RESPONSE),
+    ],
+)
+def test_failed_request_for_recovery_times_is_no_answer(simulator: Simulator, fault: str, result: PollResult) -> None:
+    simulator.faults.add(Fault(fault, method="instances.getLatestRecoveryTime"))
+    with pytest.raises(SourceError) as raised:
+        google_source(simulator.url).recovery_times("museum", "high-availability")
+    assert raised.value.result is result
+    assert raised.value.missing_permission == ("cloudsql.instances.get" if fault == "forbidden" else None)
+
+
+@pytest.mark.parametrize("status", [302, 400, 404, 409])
+def test_page_of_a_proxy_says_nothing_about_an_instance(status: int) -> None:
+    handler = type("Handler", (FixedResponse,), {"status": status, "body": b"<html>Error</html>"})
+    with serve(handler) as url, pytest.raises(SourceError, match="Error"):
+        google_source(url).recovery_times("museum", "orders")

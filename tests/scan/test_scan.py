@@ -35,6 +35,9 @@ class FixedSource:
     def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         raise AssertionError((project, instance, run_id))
 
+    def recovery_times(self, project: str, instance: str) -> bytes | None:
+        raise AssertionError((project, instance))
+
     def projects(self, query: str) -> Iterator[str]:
         yield query
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exporter.googleapis.cloudsql import INSTANCE_FIELDS, RUN_FIELDS, RUNS_FIELDS
+from exporter.googleapis.cloudsql import INSTANCE_FIELDS, RECOVERY_TIMES_FIELDS, RUN_FIELDS, RUNS_FIELDS
 from exporter.simulator import WORLDS, Simulator, World
 from exporter.simulator.api import Mask, Request, parse_mask, respond
 from exporter.simulator.scenarios import SCENARIOS
@@ -20,6 +20,7 @@ from tests.support.builders import DAY, HOUR, world
 DISCOVERY = document("sqladmin.v1")
 INSTANCES = validator(DISCOVERY, "InstancesListResponse")
 RUNS = validator(DISCOVERY, "BackupRunsListResponse")
+RECOVERY_TIMES = validator(DISCOVERY, "SqlInstancesGetLatestRecoveryTimeResponse")
 RUN = validator(DISCOVERY, "BackupRun")
 
 
@@ -52,6 +53,7 @@ def test_undeclared_key_is_invalid() -> None:
         (INSTANCE_FIELDS, "InstancesListResponse"),
         (RUNS_FIELDS, "BackupRunsListResponse"),
         (RUN_FIELDS, "BackupRun"),
+        (RECOVERY_TIMES_FIELDS, "SqlInstancesGetLatestRecoveryTimeResponse"),
     ],
 )
 def test_requested_fields_are_declared(mask: str, schema: str) -> None:
@@ -112,6 +114,17 @@ def test_run_is_returned_by_id_and_fields_are_selected() -> None:
         ("/v1/projects/museum/instances", {"pageToken": "%%%"}, 400, "invalidPageToken"),
         ("/v1/projects/museum/instances", {"maxResults": "many"}, 400, "invalidParameter"),
         ("/v2/anything", {}, 404, "notFound"),
+        ("/v1/projects/museum/instances/-/getLatestRecoveryTime", {}, 404, "instanceDoesNotExist"),
+        ("/v1/projects/museum/instances/healthy/getLatestRecoveryTime", {}, 400, "invalidRequest"),
+        ("/v1/projects/museum/instances/pitr-logs-on-disk/getLatestRecoveryTime", {}, 400, "invalidRequest"),
+        ("/v1/projects/museum/instances/replica/getLatestRecoveryTime", {}, 400, "invalidRequest"),
+        (
+            "/v1/projects/museum/instances/high-availability/getLatestRecoveryTime",
+            {"sourceInstanceDeletionTime": "2026-11-02T09:00:00Z"},
+            400,
+            "invalidRequest",
+        ),
+        ("/v1/projects/sealed/instances/orders/getLatestRecoveryTime", {}, 403, "notAuthorized"),
     ],
 )
 def test_errors_have_the_form_of_real_ones(path: str, query: dict[str, str], status: int, reason: str) -> None:

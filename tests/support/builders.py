@@ -124,6 +124,11 @@ class WorldSource:
         response = self._request(f"/v1/projects/{project}/instances/{instance}/backupRuns/{run_id}", {})
         return None if response.status == 404 else encoded(response.body)
 
+    def recovery_times(self, project: str, instance: str) -> bytes | None:
+        """As the API returns them."""
+        response = self._request(f"/v1/projects/{project}/instances/{instance}/getLatestRecoveryTime", {})
+        return encoded(response.body) if response.status == 200 else None
+
     def projects(self, query: str) -> Iterator[str]:
         """Every project of the world."""
         assert query
