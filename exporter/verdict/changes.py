@@ -72,6 +72,8 @@ def _beginnings(finding: Finding, verdict: Verdict, now: datetime) -> Iterable[d
             yield _window_missed_at(verdict, now)
         case Finding.STUCK:
             yield min((run.effective_start + policy.max_duration for run in history.in_progress), default=None)
+        case Finding.PITR_LAGGING if (times := verdict.collected.recovery_times) and times.latest:
+            yield times.latest + policy.max_pitr_lag
         case Finding.SLOW if history.newest_success:
             yield history.newest_success.end
 

@@ -27,6 +27,21 @@ def _last_error(verdict: Verdict) -> str:
     return next((f": {run.error.code}" for run in runs if run and run.error and run.error.code), "")
 
 
+def _lag(verdict: Verdict) -> str:
+    times = verdict.collected.recovery_times
+    return format_duration(times.lag) if times and times.lag is not None else ""
+
+
+def _window(verdict: Verdict) -> str:
+    times = verdict.collected.recovery_times
+    return format_duration(times.window) if times and times.window is not None else ""
+
+
+def _log_retention(verdict: Verdict) -> str:
+    retention = verdict.instance.backups.transaction_log_retention
+    return format_duration(retention) if retention is not None else ""
+
+
 FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
     Finding.DATA_UNREADABLE: lambda _v, _now: (
         "the encryption key is revoked or access to it denied: neither the data nor its backups can be read"
@@ -42,6 +57,14 @@ FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
     Finding.STUCK: lambda v, _now: f"a run has been in progress for more than {format_duration(v.policy.max_duration)}",
     Finding.SLOW: lambda v, _now: f"the last backup took more than {format_duration(v.policy.max_duration)}",
     Finding.PITR_DISABLED: lambda _v, _now: "point-in-time recovery is off, and the policy requires it",
+    Finding.PITR_LAGGING: lambda v, _now: (
+        f"point-in-time recovery was {_lag(v)} behind when read, "
+        f"more than max_pitr_lag ({format_duration(v.policy.max_pitr_lag)})"
+    ),
+    Finding.PITR_WINDOW_SHORT: lambda v, _now: (
+        f"point-in-time recovery reaches back {_window(v)} only, "
+        f"with {_log_retention(v)} of logs and {v.instance.backups.retained_backups} backups to retain"
+    ),
     Finding.RETENTION_LOW: lambda v, _now: (
         f"retains {v.instance.backups.retained_backups} backups, fewer than {v.policy.min_retained}"
     ),

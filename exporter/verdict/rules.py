@@ -21,6 +21,7 @@ from exporter.facts.model import (
     RunStatus,
     SuspensionReason,
 )
+from exporter.facts.recovery_times import RecoveryTimes
 from exporter.verdict.windows import DAY, WINDOW, last_opening, window_missed
 
 RESOLUTION = timedelta(microseconds=1)
@@ -73,6 +74,8 @@ class Finding(StrEnum):
     STUCK = "stuck"
     SLOW = "slow"
     PITR_DISABLED = "pitr_disabled"
+    PITR_LAGGING = "pitr_lagging"
+    PITR_WINDOW_SHORT = "pitr_window_short"
     RETENTION_LOW = "retention_low"
     LOCATION_NOT_ALLOWED = "location_not_allowed"
     DELETION_UNGUARDED = "deletion_unguarded"
@@ -92,12 +95,28 @@ class Case:
     @property
     def recovery_point(self) -> datetime | None:
         """The time up to which a restore loses nothing; None while nothing can be restored."""
-        return self.history.recovery_point
+        return self._later_in_log or self.history.recovery_point
 
     @property
     def recovery_point_source(self) -> RecoveryPointSource | None:
         """What the recovery point rests on."""
-        return self.history.recovery_point_source
+        return RecoveryPointSource.LOG if self._later_in_log else self.history.recovery_point_source
+
+    @property
+    def _later_in_log(self) -> datetime | None:
+        """The latest recovery time, if it is later than what backups alone restore; logs are of no use without one."""
+        times, point = self.collected.recovery_times, self.history.recovery_point
+        if times is None or times.latest is None or point is None or times.latest <= point:
+            return None
+        contradicts = times.earliest is not None and times.earliest > times.latest
+        keeps_logs = self.instance.is_primary and self.instance.backups.pitr_enabled
+        return times.latest if keeps_logs and not contradicts else None
+
+    @property
+    def judged_recovery_times(self) -> RecoveryTimes | None:
+        """The known recovery times, which must keep up while the instance is running."""
+        judged = self.instance.is_running_primary and self.instance.backups.pitr_enabled
+        return self.collected.recovery_times if judged else None
 
     @property
     def within_grace(self) -> bool:
@@ -202,6 +221,35 @@ def _pitr_disabled(case: Case) -> bool:
     return case.policy.require_pitr and not case.instance.backups.pitr_enabled
 
 
+def _pitr_lagging(case: Case) -> bool:
+    times = case.judged_recovery_times
+    return times is not None and times.lag is not None and times.lag > case.policy.max_pitr_lag
+
+
+def _pitr_window_short(case: Case) -> bool:
+    times, expected = case.judged_recovery_times, expected_window(case.instance)
+    if times is None or times.window is None or expected is None:
+        return False
+    return times.window < expected - DAY and all(case.now > due for due in _window_due(case))
+
+
+def expected_window(instance: Instance) -> timedelta | None:
+    """How far back point-in-time recovery should reach, give or take a day; None where a setting is not known.
+
+    It needs logs, and a backup from before: the oldest of n daily backups may be less than n days old.
+    """
+    logs, backups = instance.backups.transaction_log_retention, instance.backups.retained_backups
+    return None if logs is None or backups is None else min(logs, (backups - 1) * DAY)
+
+
+def _window_due(case: Case) -> Iterable[datetime]:
+    """The last times at which the recovery window may be short because the instance, or a setting, is new."""
+    expected = expected_window(case.instance)
+    for since in (case.instance.created, case.collected.settings_changed):
+        if since and expected is not None:
+            yield since + expected + DAY
+
+
 def _retention_low(case: Case) -> bool:
     required, configured = case.policy.min_retained, case.instance.backups.retained_backups
     return required is not None and configured is not None and configured < required
@@ -230,6 +278,8 @@ RULES = (  # the worst finding comes first
     Rule(Finding.STUCK, Protection.AT_RISK, _stuck, _duration_limits),
     Rule(Finding.SLOW, Protection.AT_RISK, _slow),
     Rule(Finding.PITR_DISABLED, Protection.AT_RISK, _pitr_disabled),
+    Rule(Finding.PITR_LAGGING, Protection.AT_RISK, _pitr_lagging),
+    Rule(Finding.PITR_WINDOW_SHORT, Protection.AT_RISK, _pitr_window_short, _window_due),
     Rule(Finding.RETENTION_LOW, Protection.AT_RISK, _retention_low),
     Rule(Finding.LOCATION_NOT_ALLOWED, Protection.AT_RISK, _location_not_allowed),
     Rule(Finding.DELETION_UNGUARDED, Protection.AT_RISK, _deletion_unguarded),

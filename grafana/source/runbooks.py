@@ -28,6 +28,8 @@ RUNBOOKS: Mapping[Finding, Runbook] = {
     Finding.STUCK: Runbook("CloudSQLBackupStuck", ORANGE),
     Finding.SLOW: Runbook("CloudSQLBackupSlow", ORANGE),
     Finding.PITR_DISABLED: Runbook("CloudSQLBackupPITRDisabled", ORANGE),
+    Finding.PITR_LAGGING: Runbook("CloudSQLBackupPITRLagging", ORANGE),
+    Finding.PITR_WINDOW_SHORT: Runbook("CloudSQLBackupPITRWindowShort", ORANGE),
     Finding.RETENTION_LOW: Runbook("CloudSQLBackupRetentionLow", ORANGE),
     Finding.LOCATION_NOT_ALLOWED: Runbook("CloudSQLBackupLocationNotAllowed", ORANGE),
     Finding.DELETION_UNGUARDED: Runbook("CloudSQLBackupDeletionUnguarded", ORANGE),

@@ -3,7 +3,6 @@
 import re
 import subprocess
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,14 @@ import pytest
 import yaml
 
 from exporter.facts.snapshot import ProjectStatus, Snapshot
-from exporter.scan.incremental import scan
 from exporter.simulator import SimulatedClock, World
+from exporter.simulator.recovery_times import Logs
 from exporter.simulator.scenarios import SCENARIOS, Scenario
 from exporter.simulator.worlds import Project
 from exporter.verdict.evaluate import Evaluation, evaluate
 from exporter.verdict.rules import Exemption, Finding
-from tests.support.builders import EXPORTER_INFO, HOUR, NOW, WorldSource, config, scan_options
-from tests.support.expositions import families
+from tests.support.builders import EXPORTER_INFO, HOUR, NOW, config
+from tests.support.expositions import families, poll
 from tests.support.promql import RULES, has_comparison, known, rules, unknown
 
 ROOT = RULES.parent.parent.parent
@@ -177,11 +176,12 @@ def alerts_of_a_month(tmp_path: Path, *names: str, **more: Scenario) -> str:
     used_names = {name for rule in rules() for name in re.findall(r"cloudsql_backup_\w+", rule["expr"])}
     values: dict[str, list[str]] = {}
     status = ProjectStatus("shop-prod")
-    settings = config(policies=[{"match": {"instance": "abandoned"}, "expected": "never"}])
+    settings = config(
+        collect={"recovery_times": True}, policies=[{"match": {"instance": "abandoned"}, "expected": "never"}]
+    )
     evaluation: Evaluation | None = None
     for step in range(STEPS):
-        project_scan = scan(WorldSource(world), "shop-prod", world.clock(), scan_options(), status.scan)
-        status = status.succeeded(project_scan, timedelta())
+        status = poll(world, status, settings)
         evaluation = evaluate(Snapshot().with_project(status), settings, EXPORTER_INFO, world.clock(), evaluation)
         for family in families(evaluation):
             for sample in family.samples if is_used(family.name, used_names) else ():
@@ -243,7 +243,20 @@ def test_simulated_month_covers_every_exemption() -> None:
 
 
 def test_no_alert_fires_in_a_month_of_healthy_and_exempt_instances(tmp_path: Path) -> None:
-    assert alerts_of_a_month(tmp_path, "healthy", "idle", "high-availability", "running", *EXEMPT) == ""
+    """Among them instances with point-in-time recovery, with Google's defaults: 7 backups and 7 days of logs."""
+    defaults = replace(SCENARIOS["pitr-lagging"], logs=Logs())
+    idle = replace(defaults, windows=SCENARIOS["idle"].windows)
+    names = ("healthy", "idle", "high-availability", "running", "pitr-logs-on-disk")
+    assert alerts_of_a_month(tmp_path, *names, *EXEMPT, defaults=defaults, idle_with_logs=idle) == ""
+
+
+def test_only_alerts_about_recovery_times_fire_for_instances_whose_backups_are_healthy(tmp_path: Path) -> None:
+    report = alerts_of_a_month(tmp_path, "healthy", "pitr-window-short", "pitr-lagging")
+    assert set(re.findall(r'alertname="(\w+)"', report)) == {
+        "CloudSQLBackupPITRWindowShort",
+        "CloudSQLBackupPITRLagging",
+        "CloudSQLBackupErrorBudgetBurn",  # most of this small fleet is at risk
+    }
 
 
 def test_alert_fires_in_a_month_with_failing_backups(tmp_path: Path) -> None:

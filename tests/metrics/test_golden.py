@@ -22,5 +22,5 @@ def test_exposition_of_the_shop_project(content_type: str, file: str) -> None:
 def test_series_of_scenario(name: str) -> None:
     museum = world({"museum": Project({name: SCENARIOS[name]})})
     lines = [f"# {SCENARIOS[name].description}; now it is {museum.clock():%Y-%m-%dT%H:%M:%SZ}"]
-    lines += series_lines(families(evaluate_world(museum, config())), name)
+    lines += series_lines(families(evaluate_world(museum, config(collect={"recovery_times": True}))), name)
     assert_golden(f"scenarios/{name}.txt", "\n".join(lines) + "\n")

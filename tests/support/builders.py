@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from exporter.config import Config, Policy
+from exporter.facts.collected import NOTHING, InstanceFacts
 from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.history import history
 from exporter.facts.model import (
@@ -88,10 +89,14 @@ def run(
 
 
 def verdict_on(
-    *runs: BackupRun, instance: Instance = INSTANCE, policy: Policy | None = None, now: datetime = NOW
+    *runs: BackupRun,
+    instance: Instance = INSTANCE,
+    policy: Policy | None = None,
+    now: datetime = NOW,
+    collected: InstanceFacts = NOTHING,
 ) -> Verdict:
     """The verdict on an instance with these runs."""
-    return assess(instance, history(runs), policy or Policy(), now)
+    return assess(instance, history(runs), policy or Policy(), now, collected=collected)
 
 
 NEWEST_PAGE_SIZE = 5  # short, so that worlds of few runs need more than one page

@@ -1,5 +1,6 @@
 """Expositions of simulated worlds: as families, bytes, series and readable lines."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -13,12 +14,13 @@ from exporter.metrics import catalogue
 from exporter.metrics.exposition import OPENMETRICS, Exposition
 from exporter.metrics.instrumentation import Instrumentation
 from exporter.metrics.metric import Age, Number, number
+from exporter.polling.recovery_times import RecoveryTimesReader
 from exporter.scan.incremental import scan
 from exporter.simulator import SimulatedClock, World
 from exporter.verdict.evaluate import Evaluation, evaluate
 from tests.support.builders import EXPORTER_INFO, WorldSource, config, scan_options
 
-LABELS = {"user_labels": ["team", "env"]}
+COLLECT = {"user_labels": ["team", "env"], "recovery_times": True}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -67,25 +69,41 @@ def render_exposition(
 
 def evaluate_world(world: World, settings: Config | None = None) -> Evaluation:
     """The evaluation after one poll of every project of a world."""
-    now = world.clock()
-    snapshot = Snapshot()
+    settings, snapshot = settings or config(collect=COLLECT), Snapshot()
     for project in world.projects:
-        project_scan = scan(WorldSource(world), project, now, scan_options(), None)
-        snapshot = snapshot.with_project(ProjectStatus(project).succeeded(project_scan, timedelta()))
-    return evaluate(snapshot, settings or config(collect=LABELS), EXPORTER_INFO, now)
+        snapshot = snapshot.with_project(poll(world, ProjectStatus(project), settings))
+    return evaluate(snapshot, settings, EXPORTER_INFO, world.clock())
+
+
+def poll(world: World, before: ProjectStatus, settings: Config) -> ProjectStatus:
+    """The status of a project after a poll, and a round of the collections that are switched on."""
+    source = WorldSource(world)
+    project_scan = scan(source, before.project, world.clock(), scan_options(), before.scan)
+    collected = before.collected
+    if settings.collect.recovery_times:
+        every = settings.collect.recovery_times_every
+        reader = RecoveryTimesReader(every, lambda: source, world.clock, threading.Event(), unreadable)
+        collected = reader.collected(before.project, before.scan, project_scan, collected)
+        reader.read_due(lambda _finished, _total: None)
+        collected = reader.collected(before.project, project_scan, project_scan, collected)
+    return before.succeeded(project_scan, timedelta(), collected)
+
+
+def unreadable(project: str, kind: str, fields: str) -> None:
+    """Fail for a response that is not fully readable."""
+    raise AssertionError((project, kind, fields))
 
 
 def evaluate_world_twice(world: World, later: timedelta) -> Evaluation:
     """The evaluation after two polls of every project of a world, `later` apart."""
-    snapshot = Snapshot()
+    snapshot, settings = Snapshot(), config(collect=COLLECT)
     for elapsed in (timedelta(), later):
         assert isinstance(world.clock, SimulatedClock)
         world.clock.advance(elapsed)
         for project in world.projects:
             status = snapshot.projects.get(project) or ProjectStatus(project)
-            project_scan = scan(WorldSource(world), project, world.clock(), scan_options(), status.scan)
-            snapshot = snapshot.with_project(status.succeeded(project_scan, timedelta()))
-    return evaluate(snapshot, config(collect=LABELS), EXPORTER_INFO, world.clock())
+            snapshot = snapshot.with_project(poll(world, status, settings))
+    return evaluate(snapshot, settings, EXPORTER_INFO, world.clock())
 
 
 def series_lines(collected: Iterable[Family], instance: str) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from exporter.config import Expected, Policy
 from exporter.facts import history as history_module
+from exporter.facts.collected import InstanceFacts
 from exporter.facts.history import History, TypeHistory, history
 from exporter.facts.model import BackupRun, BackupType, Instance, InstanceState, RunStatus, SuspensionReason
 from exporter.facts.packed_runs import PackedRuns, RunHeader
@@ -217,6 +218,126 @@ def success_of_the_latest_window_is_the_newest(patch: pytest.MonkeyPatch) -> Non
     )
 
 
+# Recovery times
+
+
+@_broken
+def pitr_lagging_at_its_threshold(patch: pytest.MonkeyPatch) -> None:
+    def broken(case: Case) -> bool:
+        times = case.judged_recovery_times
+        return bool(times and times.lag is not None and times.lag >= case.policy.max_pitr_lag)
+
+    _replace_rule(patch, Finding.PITR_LAGGING, broken)
+
+
+@_broken
+def pitr_lagging_by_the_age_of_the_latest_recovery_time(patch: pytest.MonkeyPatch) -> None:
+    def broken(case: Case) -> bool:
+        times = case.judged_recovery_times
+        return bool(times and times.latest and case.now - times.latest > case.policy.max_pitr_lag)
+
+    _replace_rule(patch, Finding.PITR_LAGGING, broken)
+
+
+def _window_is_short(case: Case, expected: Callable[[Instance], timedelta | None], less: timedelta) -> bool:
+    times, window = case.judged_recovery_times, expected(case.instance)
+    if times is None or times.window is None or window is None:
+        return False
+    return times.window < window - less and all(case.now > due for due in rules._window_due(case))
+
+
+@_broken
+def pitr_window_short_without_a_day_of_grace(patch: pytest.MonkeyPatch) -> None:
+    _replace_rule(
+        patch, Finding.PITR_WINDOW_SHORT, lambda case: _window_is_short(case, rules.expected_window, timedelta())
+    )
+
+
+@_broken
+def pitr_window_short_at_its_threshold(patch: pytest.MonkeyPatch) -> None:
+    less = windows.DAY - MICROSECOND
+    _replace_rule(patch, Finding.PITR_WINDOW_SHORT, lambda case: _window_is_short(case, rules.expected_window, less))
+
+
+@_broken
+def pitr_window_short_by_the_days_of_logs_alone(patch: pytest.MonkeyPatch) -> None:
+    def expected(instance: Instance) -> timedelta | None:
+        backups = instance.backups
+        return backups.transaction_log_retention if backups.retained_backups is not None else None
+
+    _replace_rule(patch, Finding.PITR_WINDOW_SHORT, lambda case: _window_is_short(case, expected, windows.DAY))
+
+
+@_broken
+def new_setting_shortens_the_window(patch: pytest.MonkeyPatch) -> None:
+    def broken(case: Case) -> bool:
+        return rules._pitr_window_short(replace(case, collected=replace(case.collected, settings_changed=None)))
+
+    _replace_rule(patch, Finding.PITR_WINDOW_SHORT, broken)
+
+
+@_broken
+def new_instance_has_a_short_window(patch: pytest.MonkeyPatch) -> None:
+    def broken(case: Case) -> bool:
+        return rules._pitr_window_short(replace(case, instance=replace(case.instance, created=None)))
+
+    _replace_rule(patch, Finding.PITR_WINDOW_SHORT, broken)
+
+
+@_broken
+def setting_is_new_for_a_day_less(patch: pytest.MonkeyPatch) -> None:
+    original = rules._window_due
+    patch.setattr(rules, "_window_due", lambda case: [due - windows.DAY for due in original(case)])
+
+
+@_broken
+def recovery_times_of_a_stopped_instance_are_judged(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Instance, "is_running_primary", Instance.is_primary)
+
+
+@_broken
+def log_without_a_backup_is_a_recovery_point(patch: pytest.MonkeyPatch) -> None:
+    original = vars(Case)["recovery_point"]
+
+    def broken(case: Case) -> object:
+        times = case.collected.recovery_times
+        keeps_logs = case.instance.is_primary and case.instance.backups.pitr_enabled
+        return original.__get__(case) or (times.latest if times and keeps_logs else None)
+
+    patch.setattr(Case, "recovery_point", property(broken))
+
+
+@_broken
+def log_counts_while_point_in_time_recovery_is_off(patch: pytest.MonkeyPatch) -> None:
+    original = vars(Case)["_later_in_log"]
+
+    def broken(case: Case) -> object:
+        enabled = replace(case.instance, backups=replace(case.instance.backups, pitr_enabled=True))
+        return original.__get__(replace(case, instance=enabled))
+
+    patch.setattr(Case, "_later_in_log", property(broken))
+
+
+@_broken
+def log_of_a_replica_counts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Instance, "is_primary", property(lambda _instance: True))
+
+
+@_broken
+def log_does_not_count(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Case, "_later_in_log", property(lambda _case: None))
+
+
+@_broken
+def log_counts_before_a_newer_backup(patch: pytest.MonkeyPatch) -> None:
+    def broken(case: Case) -> datetime | None:
+        times = case.collected.recovery_times
+        keeps_logs = case.instance.is_primary and case.instance.backups.pitr_enabled
+        return times.latest if times and keeps_logs and case.history.recovery_point else None
+
+    patch.setattr(Case, "_later_in_log", property(broken))
+
+
 # Runs
 
 
@@ -358,8 +479,15 @@ def state_is_that_of_the_mildest_finding(patch: pytest.MonkeyPatch) -> None:
 
 
 def _replace_verdict(patch: pytest.MonkeyPatch, change: Callable[[Verdict], Verdict]) -> None:
-    def broken(instance: Instance, past: History, policy: Policy, now: datetime, freshness: Freshness) -> Verdict:
-        return change(assess(instance, past, policy, now, freshness))
+    def broken(
+        instance: Instance,
+        past: History,
+        policy: Policy,
+        now: datetime,
+        freshness: Freshness,
+        collected: InstanceFacts,
+    ) -> Verdict:
+        return change(assess(instance, past, policy, now, freshness, collected))
 
     patch.setattr(assess_module, "assess", broken)
 
@@ -371,9 +499,16 @@ def exempt_overrides_unknown(patch: pytest.MonkeyPatch) -> None:
 
 @_broken
 def unknown_at_its_threshold(patch: pytest.MonkeyPatch) -> None:
-    def broken(instance: Instance, past: History, policy: Policy, now: datetime, freshness: Freshness) -> Verdict:
+    def broken(
+        instance: Instance,
+        past: History,
+        policy: Policy,
+        now: datetime,
+        freshness: Freshness,
+        collected: InstanceFacts,
+    ) -> Verdict:
         earlier = replace(freshness, stale_after=freshness.stale_after - MICROSECOND)
-        return assess(instance, past, policy, now, earlier)
+        return assess(instance, past, policy, now, earlier, collected)
 
     patch.setattr(assess_module, "assess", broken)
 

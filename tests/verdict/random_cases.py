@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from exporter.config import Policy
 from exporter.config.schema import DEFAULT_POLICY, Expected
+from exporter.facts.collected import NOTHING, InstanceFacts
 from exporter.facts.model import (
     ActivationPolicy,
     BackupRun,
@@ -27,6 +28,7 @@ from exporter.facts.model import (
     RunStatus,
     SuspensionReason,
 )
+from exporter.facts.recovery_times import RecoveryTimes
 from tests.support.builders import DAY, HOUR, MINUTE, SECOND
 
 T = TypeVar("T")
@@ -68,6 +70,7 @@ class RandomCase:
     now: datetime
     read_at: datetime
     stale_after: timedelta
+    collected: InstanceFacts = NOTHING
 
 
 def random_case(random: Random) -> RandomCase:
@@ -81,7 +84,9 @@ def random_case(random: Random) -> RandomCase:
         runs = [run for run in runs if run.scheduled <= now]
     if instance.created and instance.created > now:
         instance = replace(instance, created=now - random.choice((NO_TIME, MICROSECOND, HOUR, DAY)))
-    return RandomCase(instance, runs, policy, now, _read_at(random, instance, now, stale_after), stale_after)
+    read_at = _read_at(random, instance, now, stale_after)
+    collected = _collected(random, instance, policy, now, read_at)
+    return RandomCase(instance, runs, policy, now, read_at, stale_after, collected)
 
 
 def _policy(random: Random) -> Policy:
@@ -96,6 +101,7 @@ def _policy(random: Random) -> Policy:
             "max_duration": random.choice((MINUTE, HOUR, 6 * HOUR, 3 * DAY)),
             "grace": random.choice((NO_TIME, HOUR, 30 * HOUR, 3 * DAY, 30 * DAY)),
             "require_pitr": random.random() < 0.3,
+            "max_pitr_lag": random.choice((MINUTE, HOUR, DAY)),
             "require_deletion_guard": random.random() < 0.3,
             "min_retained": random.choice((None, None, 1, 7, 8, 365)),
             "allowed_locations": random.choice((None, None, ("eu",), ("eu", "us"), ("asia",))),
@@ -127,7 +133,8 @@ def _instance(random: Random, policy: Policy) -> Instance:
             enabled=_mostly(random, True, (True, False, None)),
             window_start=window_start,
             tier=_mostly(random, BackupTier.STANDARD, BackupTier),
-            pitr_enabled=random.choice((True, False, None)),
+            pitr_enabled=random.choice((True, True, False, None)),
+            transaction_log_retention=random.choice((None, *(days * DAY for days in (1, 7, 7, 14, 35)))),
             retained_backups=random.choice((None, 1, 7, 8, 365)),
         ),
         deletion=DeletionSettings(*(random.choice((True, False, False, None)) for _ in range(3))),
@@ -226,3 +233,24 @@ def _read_at(random: Random, instance: Instance, now: datetime, stale_after: tim
         closing = now.replace(hour=0, minute=0, second=0, microsecond=0) + instance.backups.window_start + WINDOW
         choices += [closing + random.choice((-MICROSECOND, NO_TIME, MICROSECOND))]
     return min(now, max(random.choice(choices), now - 2 * stale_after))
+
+
+def _collected(random: Random, instance: Instance, policy: Policy, now: datetime, read_at: datetime) -> InstanceFacts:
+    """Recovery times and the age of the settings, near what the rules distinguish."""
+    backups = instance.backups
+    days = min(backups.transaction_log_retention or 7 * DAY, ((backups.retained_backups or 8) - 1) * DAY)
+    settings_changed = random.choice(
+        (None, None, None, now - DAY, now - days - DAY + random.choice(OFFSETS), now - 100 * DAY)
+    )
+    if random.random() < 0.3:
+        return InstanceFacts(settings_changed=settings_changed)
+    asked_at = read_at - random.choice((NO_TIME, 10 * MINUTE, DAY, 3 * DAY))
+    lag = random.choice((3 * MINUTE, 3 * MINUTE, 3 * DAY, -SECOND, policy.max_pitr_lag + random.choice(OFFSETS)))
+    latest = asked_at - lag
+    window = random.choice((days + DAY, days, 35 * DAY, HOUR, days - DAY + random.choice(OFFSETS)))
+    times = RecoveryTimes(
+        asked_at,
+        earliest=latest - window if random.random() < 0.85 else None,
+        latest=latest if random.random() < 0.9 else None,
+    )
+    return InstanceFacts(times, settings_changed)

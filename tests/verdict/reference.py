@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from exporter.config import Policy
+from exporter.facts.collected import InstanceFacts
 from exporter.facts.model import BackupRun, Instance
 
 DAY = timedelta(hours=24)
@@ -30,6 +31,8 @@ STATE_OF_FINDING = {
     "stuck": "at_risk",
     "slow": "at_risk",
     "pitr_disabled": "at_risk",
+    "pitr_lagging": "at_risk",
+    "pitr_window_short": "at_risk",
     "retention_low": "at_risk",
     "location_not_allowed": "at_risk",
     "deletion_unguarded": "at_risk",
@@ -56,6 +59,7 @@ class ReferenceVerdict:
     findings: frozenset[str]
     exemption: str | None
     recovery_point: datetime | None
+    recovery_point_source: str | None
     next_due: datetime | None
     runs: dict[str, ReferenceRuns]
 
@@ -67,16 +71,24 @@ def reference_verdict(
     now: datetime,
     read_at: datetime,
     stale_after: timedelta,
+    *,
+    collected: InstanceFacts,
 ) -> ReferenceVerdict:
     """Return the verdict on an instance by facts read at `read_at`; its runs may come in any order."""
     runs = sorted(runs, key=lambda run: run.order)
     exemption = _exemption(instance, runs, policy, now)
-    findings = set() if exemption else _findings(instance, runs, policy, now, read_at)
+    recovery_point, source = _recovery_point(instance, runs, collected)
+    findings = set()
+    if not exemption:
+        findings = _findings(instance, runs, policy, now, read_at)
+        findings |= _findings_by_recovery_point(recovery_point, policy, now)
+        findings |= _findings_by_recovery_times(instance, policy, now, collected)
     return ReferenceVerdict(
         state=_state(exemption, findings, now - read_at > stale_after),
         findings=frozenset(findings),
         exemption=exemption,
-        recovery_point=_recovery_point(runs),
+        recovery_point=recovery_point,
+        recovery_point_source=source,
         next_due=_next_due(instance, runs, exemption, now),
         runs={
             backup_type: _runs_of_type([run for run in runs if run.type.lower() == backup_type])
@@ -170,15 +182,12 @@ def _findings(
     # Choice: the newest is the one that started last (docs/verdicts.md, "The recovery point").
     newest_success = _started_last(restorable) if restorable else None
     in_progress = [run for run in runs if run.status in IN_PROGRESS]
-    recovery_point = _recovery_point(runs)
     primary = instance.type not in ("READ_REPLICA_INSTANCE", "READ_POOL_INSTANCE", "ON_PREMISES_INSTANCE")
 
     # Choice: a count or a location that the API does not give breaks no rule.
     holds = {
         "backups_disabled": backups.enabled is False and primary,
         "never_succeeded": _is_past_grace(instance, policy, now) and not restorable,
-        "stale_critical": recovery_point and now - recovery_point > policy.critical_age,
-        "stale": recovery_point and now - recovery_point > policy.max_age,
         "last_run_failed": _last_run_failed(runs),
         # Choice: backups count as enabled where the API does not say whether they are (docs/verdicts.md, "Findings").
         "overdue": backups.enabled is not False
@@ -207,12 +216,64 @@ def _findings(
     return {finding for finding, condition in holds.items() if condition}
 
 
-def _recovery_point(runs: Sequence[BackupRun]) -> datetime | None:
-    """Return the moment up to which a restore loses nothing."""
+def _findings_by_recovery_point(recovery_point: datetime | None, policy: Policy, now: datetime) -> set[str]:
+    if recovery_point is None:
+        return set()
+    limits = {"stale_critical": policy.critical_age, "stale": policy.max_age}
+    return {finding for finding, limit in limits.items() if now - recovery_point > limit}
+
+
+def _findings_by_recovery_times(
+    instance: Instance, policy: Policy, now: datetime, collected: InstanceFacts
+) -> set[str]:
+    times, backups = collected.recovery_times, instance.backups
+    # Choice: running is RUNNABLE and not stopped; an instance that is maintained or being repaired is not judged.
+    running = instance.state == "RUNNABLE" and instance.activation != "NEVER"
+    if times is None or times.latest is None or not running or not _keeps_logs(instance):
+        return set()
+    findings = set()
+    if times.read_at - times.latest > policy.max_pitr_lag:
+        findings.add("pitr_lagging")
+    # Choice: where a number of days or of backups is not known, the window is not judged.
+    if times.earliest and backups.transaction_log_retention is not None and backups.retained_backups is not None:
+        days = min(backups.transaction_log_retention / DAY, backups.retained_backups - 1)
+        # Choice: an instance of unknown age is old, as elsewhere.
+        since = [time for time in (instance.created, collected.settings_changed) if time is not None]
+        old = all(now - time > (days + 1) * DAY for time in since)
+        if old and times.latest - times.earliest < (days - 1) * DAY:
+            findings.add("pitr_window_short")
+    return findings
+
+
+def _keeps_logs(instance: Instance) -> bool:
+    primary = instance.type.value not in (
+        "READ_REPLICA_INSTANCE",
+        "READ_POOL_INSTANCE",
+        "ON_PREMISES_INSTANCE",
+        "GREEN_INSTANCE",
+    )
+    return primary and instance.backups.pitr_enabled is True
+
+
+def _recovery_point(
+    instance: Instance, runs: Sequence[BackupRun], collected: InstanceFacts
+) -> tuple[datetime | None, str | None]:
+    """Return the moment up to which a restore loses nothing, and what it rests on."""
     restorable = _restorable(runs)
-    if not restorable:
-        return None
-    recovery_point = newest_start = _started_last(restorable).effective_start
+    if not restorable:  # Choice: point-in-time recovery needs a backup to begin with (decision 34)
+        return None, None
+    newest_start = _started_last(restorable).effective_start
+    by_runs = _recovery_point_by_runs(runs, newest_start)
+    times = collected.recovery_times
+    # Choice: of equal times, that of the backup counts; logs that end before they begin restore nothing.
+    log = times.latest if times and _keeps_logs(instance) else None
+    if times and log and log > by_runs and (times.earliest is None or times.earliest <= log):
+        return log, "log"
+    return by_runs, "backup" if by_runs == newest_start else "skipped_run"
+
+
+def _recovery_point_by_runs(runs: Sequence[BackupRun], newest_start: datetime) -> datetime:
+    recovery_point = newest_start
     for run in runs:
         if run.status in DELETED and run.effective_start > newest_start:
             break  # a later SKIPPED run refers to the data of this backup, which is gone

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.config import Expected
+from exporter.facts.collected import Collected
 from exporter.facts.counters import Counters
 from exporter.facts.history import history
 from exporter.facts.model import BackupRun, BackupType, RunStatus
 from exporter.facts.record import ProjectScan, Record
+from exporter.facts.recovery_times import RecoveryTimes
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.scan.incremental import scan
 from exporter.simulator import WORLDS, SimulatedClock
@@ -70,7 +72,9 @@ def record(all_runs: list[BackupRun], created: timedelta | None, window_start: t
     instance = replace(
         INSTANCE,
         created=None if created is None else NOW - created,
-        backups=replace(INSTANCE.backups, window_start=window_start),
+        backups=replace(
+            INSTANCE.backups, window_start=window_start, pitr_enabled=True, transaction_log_retention=2 * DAY
+        ),
     )
     return Record(instance, history(all_runs), Counters(NOW))
 
@@ -81,6 +85,16 @@ records = st.builds(
     st.none() | hours,
     st.none() | st.integers(0, 1439).map(lambda minutes: minutes * MINUTE),
 )
+collected_facts = st.builds(
+    lambda ago, lag, window, changed: Collected(
+        recovery_times={"orders": RecoveryTimes(NOW - ago, NOW - ago - lag - window, NOW - ago - lag)},
+        settings_changed={} if changed is None else {"orders": NOW - changed},
+    ),
+    hours,
+    hours,
+    hours,
+    st.none() | hours,
+)
 steps = st.tuples(
     st.sampled_from([-2 * HOUR, timedelta(), MINUTE, 3 * HOUR]) | hours,
     st.none() | st.sampled_from([timedelta(), MINUTE, 90 * MINUTE, -6 * HOUR]) | hours,
@@ -90,6 +104,7 @@ steps = st.tuples(
 @settings(max_examples=600, deadline=None)
 @given(
     facts=records.map(lambda record: ProjectScan(NOW, NOW, records={"orders": record})),
+    collected=st.just(Collected()) | collected_facts,
     policy=st.just({}) | policies,
     stale_after=st.sampled_from(["1h", "2d"]),
     steps=st.lists(steps, min_size=1, max_size=5),
@@ -97,6 +112,7 @@ steps = st.tuples(
 )
 def test_reused_verdict_equals_a_new_one_whenever_facts_are_read(
     facts: ProjectScan,
+    collected: Collected,
     policy: dict[str, str],
     stale_after: str,
     steps: list[tuple[timedelta, timedelta | None]],
@@ -113,7 +129,7 @@ def test_reused_verdict_equals_a_new_one_whenever_facts_are_read(
         now += elapsed
         if read_ago is not None:
             facts = replace(facts, read_at=now - read_ago)
-        snapshot = Snapshot().with_project(ProjectStatus("shop-prod", scan=facts))
+        snapshot = Snapshot().with_project(ProjectStatus("shop-prod", scan=facts, collected=collected))
         expected = evaluate(snapshot, configuration, EXPORTER_INFO, now)
         evaluation = evaluate(snapshot, configuration, EXPORTER_INFO, now, evaluation)
         assert evaluation.verdicts == expected.verdicts

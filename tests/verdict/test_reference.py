@@ -20,18 +20,22 @@ NUMBER_OF_CASES = 10_000
 
 
 def expected_verdict(case: RandomCase) -> ReferenceVerdict:
-    return reference_verdict(case.instance, case.runs, case.policy, case.now, case.read_at, case.stale_after)
+    return reference_verdict(
+        case.instance, case.runs, case.policy, case.now, case.read_at, case.stale_after, collected=case.collected
+    )
 
 
 def actual_verdict(case: RandomCase) -> ReferenceVerdict:
     """The exporter's verdict in the words of the reference."""
     freshness = Freshness(case.read_at, case.stale_after)
-    verdict = assess_module.assess(case.instance, history(case.runs), case.policy, case.now, freshness)
+    past = history(case.runs)
+    verdict = assess_module.assess(case.instance, past, case.policy, case.now, freshness, case.collected)
     return ReferenceVerdict(
         state=verdict.state.value,
         findings=frozenset(finding.value for finding in verdict.findings),
         exemption=verdict.exemption.value if verdict.exemption else None,
-        recovery_point=verdict.history.recovery_point,
+        recovery_point=verdict.recovery_point,
+        recovery_point_source=verdict.recovery_point_source.value if verdict.recovery_point_source else None,
         next_due=verdict.next_due,
         runs={
             backup_type.value.lower(): ReferenceRuns(

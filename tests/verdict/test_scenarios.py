@@ -40,7 +40,12 @@ VERDICTS: dict[str, tuple[Protection, tuple[Finding, ...], Exemption | None]] = 
     "deleted": (UNPROTECTED, (F.STALE_CRITICAL, F.STALE), None),
     "vanished": (AT_RISK, (F.STALE, F.OVERDUE), None),
     "unscheduled": (AT_RISK, (F.OVERDUE,), None),
-    "pitr-enabled": (PROTECTED, (), None),
+    "pitr-enabled": (AT_RISK, (F.PITR_WINDOW_SHORT,), None),  # at first sight, its settings count as old
+    "pitr-lagging": (AT_RISK, (F.PITR_LAGGING,), None),
+    "pitr-window-short": (AT_RISK, (F.PITR_WINDOW_SHORT,), None),
+    "pitr-logs-on-disk": (PROTECTED, (), None),
+    "pitr-without-earliest": (PROTECTED, (), None),
+    "failing-with-logs": (AT_RISK, (F.LAST_RUN_FAILED,), None),
     "key-revoked": (UNPROTECTED, (F.DATA_UNREADABLE,), None),
     "disk-full": (PROTECTED, (), None),
     "deletion-unguarded": (PROTECTED, (), None),

@@ -221,8 +221,8 @@ RUNS: tuple[Metric[Verdict], ...] = (
     ),
     gauge(
         "cloudsql_backup_recovery_point_timestamp_seconds",
-        "Time up to which a restore loses no data: start of the newest successful run, or window start of a later "
-        "skipped run.",
+        "Time up to which a restore loses no data: start of the newest successful run, window start of a later "
+        "skipped run, or latest recovery time of the transaction logs, whichever is latest.",
         lambda verdict: verdict.recovery_point,
     ),
     Metric(

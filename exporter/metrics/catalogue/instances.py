@@ -1,9 +1,10 @@
 """Metrics about each instance: its configuration, and the policy that applies to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from exporter.config.schema import label_name
-from exporter.metrics.metric import Metric, Sample, gauge
+from exporter.facts.recovery_times import RecoveryTimes
+from exporter.metrics.metric import Metric, Number, Sample, gauge
 from exporter.verdict.assess import Verdict
 
 
@@ -25,6 +26,16 @@ def _info(verdict: Verdict) -> Iterator[Sample]:
 def _suspension_reasons(verdict: Verdict) -> Iterator[Sample]:
     for reason in verdict.instance.suspension_reasons:
         yield Sample((reason.lower(),), 1.0)
+
+
+def _of_recovery_times(name: str, help_text: str, read: Callable[[RecoveryTimes], Number | None]) -> Metric[Verdict]:
+    """A gauge of instances whose recovery times are known."""
+
+    def value(verdict: Verdict) -> Number | None:
+        times = verdict.collected.recovery_times
+        return read(times) if times else None
+
+    return gauge(name, help_text, value)
 
 
 INFO_LABELS = (
@@ -69,6 +80,26 @@ INSTANCE: tuple[Metric[Verdict], ...] = (
         "cloudsql_backup_pitr_enabled",
         "1 if point-in-time recovery (PostgreSQL, SQL Server) or the binary log (MySQL) is enabled.",
         lambda verdict: verdict.instance.backups.pitr_enabled,
+    ),
+    _of_recovery_times(
+        "cloudsql_backup_pitr_earliest_timestamp_seconds",
+        "Earliest time to which point-in-time recovery can restore, as last read (collect.recovery_times).",
+        lambda times: times.earliest,
+    ),
+    _of_recovery_times(
+        "cloudsql_backup_pitr_latest_timestamp_seconds",
+        "Latest time to which point-in-time recovery can restore, as last read (collect.recovery_times).",
+        lambda times: times.latest,
+    ),
+    _of_recovery_times(
+        "cloudsql_backup_pitr_read_timestamp_seconds",
+        "When the recovery times were last read (collect.recovery_times).",
+        lambda times: times.read_at,
+    ),
+    _of_recovery_times(
+        "cloudsql_backup_pitr_lag_seconds",
+        "How far the latest recovery time was behind when it was read (collect.recovery_times).",
+        lambda times: times.lag,
     ),
     gauge(
         "cloudsql_backup_deletion_protection_enabled",
