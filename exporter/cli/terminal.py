@@ -73,7 +73,7 @@ def _longest_words(table: Table, console: Console) -> int:
 def progress_bar() -> Iterator[Callable[[int, int], None]]:
     """A progress bar on stderr, if that is a terminal."""
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("polling projects", total=None)
+        task = bar.add_task("polling", total=None)
         yield lambda finished, total: bar.update(task, completed=finished, total=total)
 
 

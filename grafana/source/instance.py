@@ -337,7 +337,7 @@ def _retained_backups() -> Builder[Panel]:
             range_query(retained, "{{backup_type}}", "A", STEP),
             range_query(per_instance("cloudsql_backup_retention_backups"), "configured", "B", STEP),
         ],
-        width=8,
+        width=12,
         height=8,
         unit="short",
         colors={"automated": GREEN, "on_demand": BLUE, "configured": GREY},
@@ -352,18 +352,41 @@ def _recovery_window() -> Builder[Panel]:
         f"{per_instance('cloudsql_backup_transaction_log_retention_seconds')}\n"
         f"and on ({INSTANCE_LABELS}) {per_instance('cloudsql_backup_pitr_enabled')} == 1"
     )
+    earliest = f"time() - {per_instance('cloudsql_backup_pitr_earliest_timestamp_seconds')}"
     return timeseries(
         "Recovery window",
         "How far back a restore can go: to the oldest retained backup and, with point-in-time recovery, to any time "
-        "within the configured retention of transaction logs.",
+        "since the earliest recovery time, which is read with `collect.recovery_times`. Dashed: the configured "
+        "retention of transaction logs.",
         [
             range_query(oldest, "oldest backup, {{backup_type}}", "A", STEP),
             range_query(logs, "log retention", "B", STEP),
+            range_query(earliest, "earliest recovery time", "C", STEP),
         ],
-        width=8,
+        width=12,
         height=8,
         unit="s",
         dashed=["log retention"],
+    )
+
+
+def _recovery_lag() -> Builder[Panel]:
+    latest = f"time() - {per_instance('cloudsql_backup_pitr_latest_timestamp_seconds')}"
+    read = f"time() - {per_instance('cloudsql_backup_pitr_read_timestamp_seconds')}"
+    return timeseries(
+        "Lag of point-in-time recovery",
+        "How far the latest recovery time was behind when it was read, and its age now, which includes the time since "
+        "then. Without data, `collect.recovery_times` is off, point-in-time recovery is, or the API has no times.",
+        [
+            range_query(per_instance("cloudsql_backup_pitr_lag_seconds", operation="min"), "lag", "A", STEP),
+            range_query(latest, "age of the latest recovery time", "B", STEP),
+            range_query(read, "since it was read", "C", STEP),
+        ],
+        width=12,
+        height=8,
+        unit="s",
+        colors={"lag": ORANGE, "age of the latest recovery time": BLUE, "since it was read": GREY},
+        dashed=["since it was read"],
     )
 
 
@@ -380,7 +403,7 @@ def _backup_size() -> Builder[Panel]:
             range_query(newest, "newest, {{backup_type}}", "B", STEP),
             range_query(usual, "usual, automated", "C", STEP),
         ],
-        width=8,
+        width=12,
         height=8,
         unit="bytes",
         dashed=["usual, automated"],
@@ -393,6 +416,7 @@ def build() -> Dashboard:
         Row("", [*_verdict_stats(), *_backup_stats(), *_findings_and_alerts(), *settings_tables()]),
         Row("History", [*_timelines(), *_age_and_runs()]),
         Row("Duration of automated backups", _durations()),
-        Row("Retention", [_retained_backups(), _recovery_window(), _backup_size()]),
+        Row("Retention", [_retained_backups(), _backup_size()]),
+        Row("Recovery", [_recovery_window(), _recovery_lag()]),
     ]
     return dashboard(METADATA, VARIABLES, rows, [failed_runs_annotation()])

@@ -123,8 +123,12 @@ def test_search_target_of_the_example_is_valid_when_uncommented() -> None:
         (MINIMAL + "collect: {user_labels: [a-b, a_b]}", [
             "c.yaml:2: collect.user_labels: a-b and a_b map to the same Prometheus label; remove all but one"
         ]),
-        (MINIMAL + "collect: {recovery_times: true}", [
-            "c.yaml:2: collect.recovery_times: is not available in this release; leave it false"
+        (MINIMAL + "collect: {recovery_times: 1h}", ["c.yaml:2: collect.recovery_times: must be true or false"]),
+        (MINIMAL + "collect: {recovery_times_every: 0s}", [
+            "c.yaml:2: collect.recovery_times_every: must be longer than 0s"
+        ]),
+        (MINIMAL + "collect: {backup_dr: true}", [
+            "c.yaml:2: collect.backup_dr: is not available in this release; leave it false"
         ]),
     ],
 )  # fmt: skip

@@ -78,6 +78,18 @@ def test_failed_request_is_repeated_sooner_at_first() -> None:
         assert schedule._due[NAMES[0]] == share * EVERY
 
 
+def test_failures_do_not_raise_the_number_of_requests() -> None:
+    """docs/scaling.md: one request per instance and interval."""
+    schedule = schedule_of(*NAMES)
+    for hour in range(48):
+        requests = 0
+        for second in range(3600):
+            while isinstance(instance := schedule.take(hour * 3600 + second), InstanceId):
+                requests += 1
+                schedule.asked(instance, hour * 3600 + second, failed=True)
+        assert requests <= len(NAMES) + 1
+
+
 def test_removed_instance_is_not_asked_again() -> None:
     schedule = schedule_of(*NAMES)
     first = schedule.take(0)

@@ -113,7 +113,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     folder = tmp_path_factory.mktemp("dashboards")
     projects = {name: content for name, content in parse_world("demo").items() if not content.access_error}
     start = datetime.now(UTC) - timedelta(days=3)
-    stage = TestBed(folder, projects, start, targets=[{"search": "state:ACTIVE"}], poll={"interval": "40ms"})
+    settings = {
+        "targets": [{"search": "state:ACTIVE"}],
+        "collect": {"user_labels": ["team"], "recovery_times": True, "recovery_times_every": "1s"},
+    }
+    stage = TestBed(folder, projects, start, **settings)
     exporter = stage.forker.spawn()
     assert stage.caught_up()
     replica = Replica(stage, folder)

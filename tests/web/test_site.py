@@ -30,6 +30,8 @@ PAGES = (
     "?state=wrong",
     "instances/museum/failing",
     "instances/museum/replica",
+    "instances/museum/pitr-lagging",
+    "instances/museum/pitr-without-earliest",
     "instances/museum/never",
     "instances/museum/failin",
     "instances/nowhere/a/b",
@@ -76,7 +78,7 @@ class Page(HTMLParser):
 def url() -> Iterator[str]:
     """The URL, with a path, of an exporter that has polled the demo world."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
-        settings = config(simulator.url, ("museum", "shop-prod", "sealed"))
+        settings = config(simulator.url, ("museum", "shop-prod", "sealed"), collect={"recovery_times": True})
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         exporter.poll_once(lambda _done, _total: None)
         with serving(application(exporter, prefix=PREFIX, sites=SITES)) as server:
@@ -229,6 +231,17 @@ EXPECTED_HEADINGS = [
     "Configuration",
     "Counters",
 ]
+
+
+def test_the_page_of_an_instance_shows_its_recovery_window(url: str) -> None:
+    text = " ".join(re.sub(r"<[^>]+>", "", fetch(f"{url}instances/museum/pitr-lagging").text).split())
+    assert "Recovery point2026-11-23 09:00:00 UTC, by the transaction logs since a backup" in text
+    window = "from 2026-11-17 04:19:04 UTC to 2026-11-23 09:00:00 UTC, 6d 4h"
+    assert re.search(rf"Point-in-time recovery{window}; read \S+( ago)?, when it was 3h behind", text)
+    assert "pitr_lagging" in text
+    text = fetch(f"{url}instances/museum/pitr-without-earliest").text
+    assert "from an unknown time to 2026-11-23 11:57:00 UTC; read" in text
+    assert "<dt>Point-in-time recovery</dt><dd>from" not in fetch(f"{url}instances/museum/pitr-logs-on-disk").text
 
 
 def test_instances_with_hostile_names_are_linked_and_shown(hostile: str) -> None:

@@ -28,6 +28,7 @@ from exporter.web.api.documents import (
     InstanceDocument,
     Policy,
     Project,
+    RecoveryTimes,
     Run,
     RunError,
     Search,
@@ -63,6 +64,7 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
         since=_second(began(verdict, evaluation.now, freshness)),
         next_change=StateChange(_second(change.at), change.state) if change else None,
         recovery_point_source=verdict.recovery_point_source,
+        recovery_times=_recovery_times(verdict),
         policy=_policy(verdict, evaluation.config),
         configuration=_configuration(verdict.instance),
         first_seen=_second(record.counters.first_seen),
@@ -168,6 +170,14 @@ def _configuration(instance: InstanceFacts) -> Configuration:
         retain_backups_on_delete=deletion.backups_retained,
         final_backup_enabled=deletion.final_backup,
     )
+
+
+def _recovery_times(verdict: Verdict) -> RecoveryTimes | None:
+    times = verdict.collected.recovery_times
+    if times is None:
+        return None
+    lag = None if times.lag is None else max(times.lag.total_seconds(), 0)
+    return RecoveryTimes(_second(times.earliest), _second(times.latest), _second(times.read_at), lag)
 
 
 def _types(record: Record) -> Sequence[BackupType]:

@@ -136,6 +136,15 @@ class Configuration(Struct, frozen=True):
     final_backup_enabled: bool | None
 
 
+class RecoveryTimes(Struct, frozen=True):
+    """What point-in-time recovery can restore to, as last read; null where the API does not say."""
+
+    earliest: datetime | None
+    latest: datetime | None
+    read_at: Annotated[datetime, _text("When they were read")]
+    lag_seconds: Annotated[Seconds | None, _text("How far the latest recovery time was behind then")]
+
+
 class Backups(Struct, frozen=True):
     """The backups of one type, and its counters."""
 
@@ -204,6 +213,7 @@ class InstanceDocument(Instance, frozen=True):
     since: Annotated[datetime | None, _text("When the state began; null where the facts do not tell")]
     next_change: Annotated[StateChange | None, _text("The next change without a new run; null if there is none")]
     recovery_point_source: Annotated[str | None, _text("What the recovery point rests on")]
+    recovery_times: Annotated[RecoveryTimes | None, _text("Null unless known, with `collect.recovery_times`")]
     policy: Policy
     configuration: Configuration
     first_seen: Annotated[datetime, _text("When counting began")]

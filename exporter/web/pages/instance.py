@@ -153,6 +153,7 @@ def policy_text(policy: Policy, policies: Sequence[Policy]) -> PolicyText:
             ("max_duration", format_duration(policy.max_duration)),
             ("grace", format_duration(policy.grace)),
             ("require_pitr", _yes_no(policy.require_pitr)),
+            ("max_pitr_lag", format_duration(policy.max_pitr_lag)),
             ("require_deletion_guard", _yes_no(policy.require_deletion_guard)),
             ("min_retained", str(policy.min_retained or "any number")),
             ("allowed_locations", ", ".join(policy.allowed_locations) if policy.allowed_locations else "any location"),

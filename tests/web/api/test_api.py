@@ -41,7 +41,7 @@ POLICIES = [{"match": {"instance": "nothing"}}, {"match": {"instance": "stale"},
 def url() -> Iterator[str]:
     """The URL of an exporter that has polled three projects, one of which it may not read."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
-        settings = config(simulator.url, PROJECTS, policies=POLICIES)
+        settings = config(simulator.url, PROJECTS, policies=POLICIES, collect={"recovery_times": True})
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         exporter.poll_once(lambda _done, _total: None)
         with serving(application(exporter)) as server:
@@ -167,6 +167,30 @@ def test_an_instance_tells_since_when_its_state_holds_and_when_it_changes(url: s
     change = healthy["next_change"]
     assert (healthy["state"], healthy["since"], change["state"]) == ("protected", None, "at_risk")
     assert NOW < datetime.fromisoformat(change["at"]) <= NOW + timedelta(hours=30)
+
+
+def test_an_instance_has_its_recovery_times_where_they_are_known(url: str) -> None:
+    lagging = get(url, "api/v1/instances/museum/pitr-lagging")
+    assert (lagging["state"], lagging["findings"]) == ("at_risk", ["pitr_lagging"])
+    assert (lagging["recovery_point"], lagging["recovery_point_source"]) == ("2026-11-23T09:00:00Z", "log")
+    assert lagging["recovery_times"] == {
+        "earliest": "2026-11-17T04:19:04Z",
+        "latest": "2026-11-23T09:00:00Z",
+        "read_at": "2026-11-23T12:00:00Z",
+        "lag_seconds": pytest.approx(3 * 3600),
+    }
+    identity = 'instance_id="pitr-lagging",project="museum"'
+    lag, finding = (
+        re.search(rf"^cloudsql_backup_{name}{{{labels}}} (.+)$", fetch(f"{url}metrics").text, re.MULTILINE)
+        for name, labels in (("pitr_lag_seconds", identity), ("finding", f'finding="pitr_lagging",{identity}'))
+    )
+    assert lag
+    assert float(lag[1]) == pytest.approx(3 * 3600)
+    assert finding
+    assert get(url, "api/v1/instances/museum/pitr-without-earliest")["recovery_times"]["earliest"] is None
+    assert get(url, "api/v1/instances/museum/pitr-logs-on-disk")["recovery_times"] is None
+    museum = next(project for project in get(url, "api/v1/status")["projects"] if project["project"] == "museum")
+    assert museum["collections"] == [{"what": "recovery_times", "up": True, "message": "", "missing_permission": None}]
 
 
 def test_an_instance_tells_the_number_of_its_policy(url: str) -> None:

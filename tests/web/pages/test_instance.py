@@ -87,7 +87,7 @@ def test_the_policy_is_named_by_its_position_in_the_configuration() -> None:
     assert ("max_age", "1d 2h") in text.requirements
     assert policy_text(Policy(), settings.policies).title == "The default policy: no other matches"
     requirements = dict(text.requirements)
-    assert set(requirements) == set(Policy.model_fields) - {"match", "max_pitr_lag"}
+    assert set(requirements) == set(Policy.model_fields) - {"match"}
 
 
 def test_the_configuration_leaves_out_what_the_api_does_not_tell() -> None:
