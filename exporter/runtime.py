@@ -20,6 +20,7 @@ from exporter.googleapis import CredentialsError, GoogleApis, RateLimiter, Retry
 from exporter.metrics.code_labels import CodeLabels
 from exporter.metrics.exposition import Body, Exposition
 from exporter.metrics.instrumentation import Instrumentation, MethodStatistics
+from exporter.polling import recovery_times
 from exporter.polling.poller import ALL, Poller, PollerDependencies
 from exporter.polling.shard import Shard
 from exporter.polling.workers import WorkerPool
@@ -284,7 +285,8 @@ def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> tupl
         workers.heartbeat()
 
     retrying = Retrying(rate_limiter, stop, shared.instrumentation.retry)
-    apis = GoogleApis(config.cloudsql, config.poll.timeout, config.poll.concurrency, retrying, observe)
+    connections = config.poll.concurrency + (recovery_times.CONCURRENCY if config.collect.recovery_times else 0)
+    apis = GoogleApis(config.cloudsql, config.poll.timeout, connections, retrying, observe)
     return apis, PollerDependencies(
         source=apis.source,
         clock=shared.clock,

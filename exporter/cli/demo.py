@@ -48,7 +48,7 @@ def demo_config(endpoint: str, speed: float) -> Config:
             "collect": {
                 "user_labels": ["team", "env"],
                 "recovery_times": True,
-                "recovery_times_every": f"{round(interval * 1000)}ms",
+                "recovery_times_every": f"{round(interval * 200)}ms",
             },
             "state": {"path": None},
         }

@@ -149,7 +149,10 @@ def test_unchanged_facts_are_the_same_object() -> None:
         (replace(PITR, instance={"instanceType": "ON_PREMISES_INSTANCE"}), False),
         (replace(PITR, instance={"instanceType": "GREEN_INSTANCE"}), False),
     ],
-    ids=str,
+    ids=[
+        *("PostgreSQL", "MySQL", "off", "maintenance", "suspended", "creating", "stopped"),
+        *("replica", "pool", "external", "green"),
+    ],
 )
 def test_only_running_primaries_with_point_in_time_recovery_are_asked(scenario: Scenario, expected: bool) -> None:
     reading = Reading()

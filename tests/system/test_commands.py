@@ -34,7 +34,7 @@ def config_flag(folder: Path, simulator: Simulator, *projects: str, more: str = 
         "targets:",
     ]
     lines += [f"  - project: {project}" for project in projects]
-    lines.append(f"state: {{path: '{folder / 'data'}'}}")
+    lines += ["collect: {recovery_times: true}", f"state: {{path: '{folder / 'data'}'}}"]
     (folder / "config.yaml").write_text("\n".join([*lines, more, ""]))
     return f"--config.file={folder / 'config.yaml'}"
 

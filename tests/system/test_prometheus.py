@@ -9,12 +9,15 @@ from tests.verdict.test_scenarios import VERDICTS
 
 
 def test_prometheus_scrapes_the_exporter(tmp_path: Path) -> None:
-    with exporter("demo", log=tmp_path / "log") as running:
+    expected = Counter(state for state, _, _ in VERDICTS.values())
+    with exporter("demo", "--speed=60", log=tmp_path / "log") as running:
         assert eventually(lambda: is_up(f"{running.url}-/ready"))
         with prometheus(running.url, tmp_path / "prometheus") as url:
             assert eventually(lambda: [r["value"][1] for r in query(url, "up")] == ["1"])
-            states = query(url, 'count by (state) (cloudsql_backup_protection{project="museum"} == 1)')
+            states = 'count by (state) (cloudsql_backup_protection{project="museum"} == 1)'
+            # Recovery times are known after the second poll.
+            assert eventually(
+                lambda: {r["metric"]["state"]: int(r["value"][1]) for r in query(url, states)} == expected
+            )
             failed = query(url, 'cloudsql_backup_last_completed_error{instance_id="failing"}')
-    counts = {r["metric"]["state"]: int(r["value"][1]) for r in states}
-    assert counts == Counter(state for state, _, _ in VERDICTS.values())
     assert failed[0]["metric"]["code"] == "DISK_SNAPSHOT_FAILED"
