@@ -8,6 +8,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
+from exporter.config import format_duration
 from exporter.facts.model import InstanceId
 from exporter.runtime import Exporter
 from exporter.verdict import summary
@@ -28,6 +29,7 @@ from exporter.web.pages.status import (
     outdated_counts,
     status_page,
 )
+from exporter.web.pages.verdicts import is_read
 from exporter.web.pages.windows import DAYS, WindowsPage, windows_page
 from exporter.web.renderer import Renderer
 
@@ -227,6 +229,12 @@ def _problem_texts(evaluation: Evaluation) -> list[str]:
     if waiting:
         text = f"{len(waiting)} projects are" if len(waiting) > 1 else f"project {waiting[0]} is"
         texts.append(f"{text} still to be polled for the first time: what is shown was known before the start")
+    late = [each.last_success for each in evaluation.projects if each.up and not is_read(each, evaluation)]
+    if late:
+        text = f"{len(late)} projects were" if len(late) > 1 else "a project was"
+        oldest = min(timestamp for timestamp in late if timestamp)
+        age = format_duration(evaluation.now - oldest)
+        texts.append(f"{text} last read {age} ago: polls are late; check the rate limit and the log")
     if not evaluation.exporter.reload_successful:
         texts.append("the last reload of the configuration failed: the one before it is in force; see the log")
     if not evaluation.exporter.state_persistent and evaluation.config.state.path is not None:

@@ -266,6 +266,16 @@ def test_today_begins_at_midnight_utc_also_without_a_poll(simulator: Simulator) 
     assert [(found[0], found[-1], len(found)) for found in days] == [("Nov 10", "Nov 23", 14), ("Nov 11", "Nov 24", 14)]
 
 
+def test_a_page_says_that_polls_are_late(simulator: Simulator) -> None:
+    now = [NOW]
+    exporter = Exporter(lambda: config(simulator.url), lambda: now[0], process_metrics=False)
+    exporter.poll_once(lambda _done, _total: None)
+    with serving(application(exporter)) as server:
+        for minutes, late in ((30, False), (1, True)):
+            now[0] += minutes * MINUTE
+            assert ("a project was last read 31m ago: polls are late" in fetch(server.urls[0]).text) is late
+
+
 def test_a_project_that_cannot_be_read_is_named_before_the_instances(url: str) -> None:
     text = fetch(url).text
     assert text.index("What the exporter knows is incomplete") < text.index("<table")
