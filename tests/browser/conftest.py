@@ -86,7 +86,7 @@ def url() -> Iterator[str]:
     """The URL of an exporter that has polled the demo world."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
         names = ("museum", "shop-prod", "warehouse-prod", "sealed")
-        settings = config(simulator.url, names, collect={"user_labels": ["team"]})
+        settings = config(simulator.url, names, collect={"user_labels": ["team"], "deleted_instances": True})
         with serving(
             application(_polled(simulator, settings), prefix="/sql", sites=Sites("http://localhost:1"))
         ) as server:

@@ -15,7 +15,7 @@ from tests.support.hostile import HOSTILE_NAMES
 
 PATHS = (
     *("", "?state=at_risk&q=disk", "?q=no-such-instance", "instances/museum/failing", "instances/museum/replica"),
-    *("windows", "windows?project=museum", "exporter"),
+    *("windows", "windows?project=museum", "deleted", "exporter"),
 )
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
@@ -177,3 +177,10 @@ def test_a_terminal_browser_shows_the_page(url: str) -> None:
     text = subprocess.run(["w3m", "-dump", "-cols", "200", url], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 (Debian's)
     assert "Most urgent: key-revoked in museum" in text
     assert re.search(r"✖ unprotected +failing +.*a restore would lose", text)
+
+
+def test_a_terminal_browser_shows_deleted_instances(url: str) -> None:
+    command = ["w3m", "-dump", "-cols", "240", f"{url}deleted"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 (Debian's)
+    assert re.search(r"former-final +museum +28d ago +▲ expires soon +in 2d, as the API reports +1 +12.0 GiB", text)
+    assert "gcloud sql backups patch projects/museum/backups/" in text
