@@ -3,19 +3,19 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from exporter.facts.collected import Collection
 from exporter.facts.deleted_instances import DeletedInstance, LastExpiry
 from exporter.facts.model import BackupType
 from exporter.verdict.evaluate import Evaluation
+from exporter.verdict.summary import EXPIRES_SOON
 from exporter.web.pages.links import Command, instance_path, runbook
 from exporter.web.pages.verdicts import Badge
 from exporter.web.pages.words import ICONS
 
 MAX_ROWS = 500
 MAX_COMMANDS = 20  # deleted instances with commands
-SOON = timedelta(days=3)  # as in the alert CloudSQLBackupLastCopyExpiring
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _badge(instance: DeletedInstance, now: datetime) -> Badge:
         case _ if instance.last_expiry < now:
             return _EXPIRED
         case _:
-            return _SOON if instance.last_expiry - now < SOON else _KEPT
+            return _SOON if instance.last_expiry - now < EXPIRES_SOON else _KEPT
 
 
 def _commands(instance: DeletedInstance) -> list[Command]:

@@ -14,8 +14,9 @@ from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.runtime import Exporter
 from exporter.simulator import WORLDS, Simulator
 from exporter.verdict.evaluate import Evaluation, evaluate
+from exporter.verdict.summary import EXPIRES_SOON
 from exporter.web import application
-from exporter.web.pages.deleted_instances import MAX_ROWS, SOON, DeletedInstanceRow, deleted_instances_page
+from exporter.web.pages.deleted_instances import MAX_ROWS, DeletedInstanceRow, deleted_instances_page
 from tests.support.builders import DAY, EXPORTER_INFO, HOUR, MINUTE, NOW, SECOND, config, world
 from tests.support.expositions import evaluate_world
 from tests.support.processes import fetch
@@ -54,8 +55,8 @@ def row(instance: DeletedInstance) -> DeletedInstanceRow:
     [
         (deleted(left=-SECOND), "expired", "at_risk"),
         (deleted(left=timedelta()), "expires soon", "at_risk"),
-        (deleted(left=SOON - SECOND), "expires soon", "at_risk"),
-        (deleted(left=SOON), "kept", "protected"),
+        (deleted(left=EXPIRES_SOON - SECOND), "expires soon", "at_risk"),
+        (deleted(left=EXPIRES_SOON), "kept", "protected"),
         (deleted(last_expiry_status=NEVER), "kept", "protected"),
         (deleted(last_expiry_status=UNKNOWN), "unknown", "unknown"),
         (deleted(retained=0), "nothing left", "unprotected"),
@@ -111,7 +112,7 @@ def test_commands_keep_the_newest_backup_and_quote_names() -> None:
         ["restore", "projects/p/backups/1", "--project=p", f"--restore-instance={hostile}-restored"],
     ]
     assert [of.instance.id.name for of in deleted_instances_page(evaluation_of(instance), None).commands] == [hostile]
-    assert not deleted_instances_page(evaluation_of(deleted(left=SOON)), None).commands
+    assert not deleted_instances_page(evaluation_of(deleted(left=EXPIRES_SOON)), None).commands
     automated = row(deleted(left=DAY, newest_type=BackupType.AUTOMATED)).commands
     assert "patch" not in " ".join(command.command for command in automated)  # its expiry cannot be changed
     assert len(row(deleted(retained=0, newest_name="")).commands) == 1
