@@ -48,7 +48,7 @@ def test_pages_fit_a_phone(open_page: OpenPage, url: str, path: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-@pytest.mark.parametrize("path", ["", "windows?project=museum"])
+@pytest.mark.parametrize("path", ["", "windows?project=museum", "deleted"])
 def test_pages_fit_a_phone_with_hostile_names(open_page: OpenPage, hostile_url: str, path: str) -> None:
     page = open_page(hostile_url + path, **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == 360

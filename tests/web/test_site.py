@@ -140,7 +140,7 @@ def test_links_of_pages_lead_somewhere_below_the_path_of_the_external_url(url: s
 
 
 def test_pages_are_valid_html(url: str, hostile: str, tmp_path: Path) -> None:
-    hostile_pages = ("", "windows?project=museum", f"instances/museum/{quote(HOSTILE_NAMES[0], safe='')}")
+    hostile_pages = ("", "windows?project=museum", "deleted", f"instances/museum/{quote(HOSTILE_NAMES[0], safe='')}")
     addresses = [*(url + path for path in PAGES), *(hostile + path for path in hostile_pages)]
     for number, address in enumerate(addresses):
         (tmp_path / f"{number}.html").write_text(fetch(address).text, encoding="utf-8")
