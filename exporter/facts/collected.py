@@ -3,9 +3,11 @@
 Each collection is read by requests of its own and fails by itself; a failed one keeps the facts of its last success.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+from exporter.facts.deleted_instances import DeletedInstance
 
 
 class Collection(StrEnum):
@@ -35,6 +37,7 @@ class Collected:
     """The collected facts about one project. `status` is not saved."""
 
     status: Mapping[Collection, CollectionStatus] = field(default_factory=dict, compare=False)
+    deleted_instances: tuple[DeletedInstance, ...] = ()
 
     def of(self, _instance_name: str) -> InstanceFacts:
         """The facts about an instance."""
@@ -43,6 +46,14 @@ class Collected:
     def with_status(self, collection: Collection, status: CollectionStatus) -> "Collected":
         """The same facts after another round of a collection."""
         return replace(self, status={**self.status, collection: status})
+
+    def only(self, collections: Set[Collection]) -> "Collected":
+        """The facts and the status of these collections; the others have been switched off."""
+        return replace(
+            self,
+            status={collection: status for collection, status in self.status.items() if collection in collections},
+            deleted_instances=self.deleted_instances if Collection.DELETED_INSTANCES in collections else (),
+        )
 
 
 NOTHING = InstanceFacts()

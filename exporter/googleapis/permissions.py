@@ -42,6 +42,7 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(  # by the API method t
         "instances.list": Permission("cloudsql.instances.list", _CLOUD_SQL_VIEWER),
         "backupRuns.list": Permission("cloudsql.backupRuns.list", _CLOUD_SQL_VIEWER),
         "backupRuns.get": Permission("cloudsql.backupRuns.get", _CLOUD_SQL_VIEWER),
+        "backups.list": Permission("cloudsql.backupRuns.list", _CLOUD_SQL_VIEWER),
         "projects.search": Permission(
             "resourcemanager.projects.get",
             "roles/browser",

@@ -58,6 +58,10 @@ class GoogleSource:
         """One backup run; None where it does not exist."""
         return self._apis.cloudsql.backup_run(project, instance, run_id, self._deadline)
 
+    def backups(self, project: str) -> Iterator[Page]:
+        """All backups of a project, of instances that exist and of deleted ones."""
+        return self._apis.cloudsql.backups(project, self._deadline)
+
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""
         return self._apis.resource_manager.search_projects(query, self._deadline)

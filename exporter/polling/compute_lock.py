@@ -31,6 +31,10 @@ class ComputeLockedSource:
         """As Source.backup_run."""
         return self._unlocked(lambda: self._source.backup_run(project, instance, run_id))
 
+    def backups(self, project: str) -> Iterator[Page]:
+        """As Source.backups."""
+        return self._pages(self._source.backups(project))
+
     def projects(self, query: str) -> Iterator[str]:
         """As Source.projects."""
         return self._source.projects(query)

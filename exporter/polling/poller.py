@@ -17,6 +17,7 @@ from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
 from exporter.polling import collect
 from exporter.polling.compute_lock import ComputeLockedSource
+from exporter.polling.deleted_instances import deleted_instances_collector
 from exporter.polling.shard import Shard
 from exporter.polling.targets import Selectors, Targets, resolve, selects
 from exporter.polling.workers import WorkerPool
@@ -74,7 +75,7 @@ class Poller:
         """Start from a snapshot that is already known. Does not poll yet."""
         self._config, self._shard = config, shard
         self._dependencies, self._workers, self._stop = dependencies, dependencies.workers, dependencies.stop
-        self.snapshot = _only_shard(snapshot, shard)
+        self.snapshot = _only_shard(snapshot, shard).only_collected(config.collect.collections)
         self.verdicts: Mapping[str, ProjectVerdicts] = {}  # after the last poll of each project
         self._polled_selectors: dict[str, Selectors] = {}  # of the last poll of each project that was begun
         self._reported: set[tuple[str, str, str]] = set()  # unreadable project, kind and field: warned of once
@@ -84,7 +85,7 @@ class Poller:
         self._lock = threading.RLock()
         self._compute_lock = threading.Lock()
         self._targets = self._resolve_targets()
-        self._collectors: tuple[collect.Collector, ...] = ()
+        self._collectors = self._make_collectors()
 
     def start(self) -> None:
         """Poll now and at every interval, in the background, until `stop`."""
@@ -241,7 +242,8 @@ class Poller:
     def _restored_status(self, project: str) -> ProjectStatus:
         """A project that was not a target a moment ago; its saved scan is used, above all for the counters."""
         ledger = self._dependencies.ledger
-        return ProjectStatus(project, scan=ledger.last_scan(project), collected=ledger.collected(project))
+        collected = ledger.collected(project).only(self._config.collect.collections)
+        return ProjectStatus(project, scan=ledger.last_scan(project), collected=collected)
 
     def _still_targeted(self, project: str) -> bool:
         with self._lock:
@@ -257,6 +259,15 @@ class Poller:
         source = ComputeLockedSource(self._source(), self._compute_lock)
         with self._compute_lock:
             return scan(source, project, self._dependencies.clock(), options, before, full=full)
+
+    def _make_collectors(self) -> tuple[collect.Collector, ...]:
+        collectors = (
+            deleted_instances_collector(
+                lambda project: self._polled_selectors.get(project, ()), self._shard, self._report_unreadable
+            ),
+        )
+        enabled = self._config.collect.collections
+        return tuple(collector for collector in collectors if collector.collection in enabled)
 
     def _collect(self, before: ProjectStatus, scan: ProjectScan) -> Collected:
         if not self._collectors:
@@ -286,7 +297,11 @@ def _only_shard(snapshot: Snapshot, shard: Shard) -> Snapshot:
     return replace(
         snapshot,
         projects={
-            name: replace(status, scan=status.scan and _only_instances_of(shard, status.scan))
+            name: replace(
+                status,
+                scan=status.scan and _only_instances_of(shard, status.scan),
+                collected=_only_collected_of(shard, status.collected),
+            )
             for name, status in snapshot.projects.items()
             if shard.holds_project(name)
         },
@@ -296,6 +311,10 @@ def _only_shard(snapshot: Snapshot, shard: Shard) -> Snapshot:
 def _only_instances_of(shard: Shard, scan: ProjectScan) -> ProjectScan:
     records = {name: record for name, record in scan.records.items() if shard.holds(record.instance.id)}
     return scan if len(records) == len(scan.records) else replace(scan, records=records)
+
+
+def _only_collected_of(shard: Shard, collected: Collected) -> Collected:
+    return replace(collected, deleted_instances=tuple(i for i in collected.deleted_instances if shard.holds(i.id)))
 
 
 def _result_or_error(read: Callable[[], T]) -> T | SourceError:

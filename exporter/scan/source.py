@@ -61,5 +61,8 @@ class Source(Protocol):
     def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         """One backup run, in JSON; None where it does not exist."""
 
+    def backups(self, project: str) -> Iterator[Page]:
+        """All backups of a project, of instances that exist and of deleted ones."""
+
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""

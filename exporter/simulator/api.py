@@ -12,8 +12,8 @@ from exporter.simulator.timeline import Resource
 from exporter.simulator.worlds import World
 
 _ROUTE = re.compile(
-    r"/(?:v1|sql/v1beta4)/projects/(?P<project>[^/]+)/instances"
-    r"(?:/(?P<instance>[^/]+)/backupRuns(?:/(?P<run>[^/]+))?)?"
+    r"/(?:v1|sql/v1beta4)/projects/(?P<project>[^/]+)/(?:(?P<backups>backups)|instances"
+    r"(?:/(?P<instance>[^/]+)/backupRuns(?:/(?P<run>[^/]+))?)?)"
 )
 _METHODS = {(False, False): "instances.list", (True, False): "backupRuns.list", (True, True): "backupRuns.get"}
 _SEARCH = "/v3/projects:search"
@@ -53,6 +53,8 @@ class Request:
         self.method = ""
         if route and body is not None:
             self.method = "projects.testIamPermissions"
+        elif parts.get("backups"):
+            self.method = "backups.list"
         elif route:
             self.method = _METHODS[bool(self.instance), bool(self.run)]
         elif path == _SEARCH and body is None:
@@ -62,6 +64,11 @@ class Request:
         """Return the names of the project's instances in a region."""
         instances = self.world.instances(self.project) if self.project in self.world.projects else []
         return {str(instance["name"]) for instance in instances if instance["region"] == region}
+
+    def backups_in(self, region: str) -> set[str]:
+        """Return the names of the backups of the project's instances in a region, deleted ones included."""
+        backups = self.world.backups(self.project) if self.project in self.world.projects else []
+        return {str(item["name"]) for item in backups if _region(item) == region}
 
 
 def respond(request: Request) -> ApiResponse:
@@ -84,7 +91,11 @@ def _body(request: Request) -> Resource:
     _check_access(world, project)
     if request.method == "instances.list":
         return _page(world.instances(project), query, "items", "", (500, 1000))  # without a kind, as recorded
-    if instance != "-" and instance not in world.projects[project].instances:
+    if request.method == "backups.list":
+        if "filter" in query:
+            raise ApiError(400, "invalidParameter", "The simulated API does not support filters of backups.")
+        return _page(world.backups(project), query, "backups", "", (500, 2000), "pageSize")
+    if instance != "-" and instance not in world.existing(project):
         raise ApiError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
     runs = world.backup_runs(project, None if instance == "-" else instance)
     if request.method == "backupRuns.list":
@@ -93,6 +104,11 @@ def _body(request: Request) -> Resource:
     if found is None:
         raise ApiError(404, "backupRunDoesNotExist", "The backup run does not exist.")
     return found
+
+
+def _region(backup: Resource) -> object:
+    instance = backup.get("instanceSettings")
+    return instance.get("region") if isinstance(instance, dict) else None
 
 
 def _granted_permissions(world: World, project: str, body: object) -> Resource:

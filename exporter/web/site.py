@@ -17,6 +17,7 @@ from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Listing, Selection
 from exporter.verdict.rules import WORST_FIRST, Protection
 from exporter.web.pages.days import DAY, LETTERS, MEANINGS, DayCell, day_cells
+from exporter.web.pages.deleted_instances import deleted_instances_page
 from exporter.web.pages.exporter import exporter_page
 from exporter.web.pages.instance import CALENDAR, instance_page
 from exporter.web.pages.links import Sites
@@ -109,7 +110,7 @@ class Site:
         evaluation = self.evaluation()
         project = request.query_params.get("project", "").strip() or None
         if project is not None and project not in evaluation.by_project:
-            suggestions, message = similar_projects(evaluation, project)
+            suggestions, message = similar_projects(evaluation, project, "windows")
             return self._error(request, evaluation, 404, "Project not found", message, suggestions)
         return self._renderer.page(
             "windows.html.jinja",
@@ -118,6 +119,22 @@ class Site:
             icon=None,
             page=self._windows_page(evaluation, project),
             days=DAYS,
+            problem_texts=_problem_texts(_of_project(evaluation, project) if project else evaluation),
+        )
+
+    def deleted_instances(self, request: Request) -> Response:
+        """Return the page of deleted instances of a project, or of all."""
+        evaluation = self.evaluation()
+        project = request.query_params.get("project", "").strip() or None
+        if project is not None and not any(status.project == project for status in evaluation.projects):
+            suggestions, message = similar_projects(evaluation, project, "deleted")
+            return self._error(request, evaluation, 404, "Project not found", message, suggestions)
+        return self._renderer.page(
+            "deleted.html.jinja",
+            request,
+            evaluation,
+            icon=None,
+            page=deleted_instances_page(evaluation, project),
             problem_texts=_problem_texts(_of_project(evaluation, project) if project else evaluation),
         )
 

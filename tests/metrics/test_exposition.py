@@ -52,8 +52,7 @@ def test_every_declared_metric_has_samples_after_two_days_of_the_demo() -> None:
     exposed = {sample.name.removesuffix("_sum") for family in collected for sample in family.samples}
     declared = {metric.name for section in catalogue.sections() for metric in section.metrics}
     searches = {metric.name for metric in catalogue.SEARCH}  # the demo is configured without searches
-    optional = {"cloudsql_backup_exporter_collect_up"}  # and without optional collections
-    assert declared - exposed == searches | optional
+    assert declared - exposed == searches
 
 
 def test_sections_rendered_on_every_scrape_are_those_not_cached() -> None:

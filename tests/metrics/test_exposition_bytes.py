@@ -22,7 +22,7 @@ from exporter.metrics.instrumentation import Instrumentation
 from exporter.simulator import parse_world
 from exporter.verdict.evaluate import evaluate
 from tests.support.builders import DAY, EXPORTER_INFO, HOUR, INSTANCE, MINUTE, NOW, config, run, world
-from tests.support.expositions import LABELS, encode_families, evaluate_world, families
+from tests.support.expositions import COLLECT, encode_families, evaluate_world, families
 
 FORMATS = [TEXT, OPENMETRICS]
 
@@ -88,7 +88,7 @@ def test_bytes_equal_those_of_the_client_library(
     projects: dict[str, dict[str, Record]], later: timedelta, content_type: str
 ) -> None:
     instrumentation = Instrumentation(process=False)
-    evaluation = evaluate(snapshot_of(projects), config(collect=LABELS), EXPORTER_INFO, NOW + later)
+    evaluation = evaluate(snapshot_of(projects), config(collect=COLLECT), EXPORTER_INFO, NOW + later)
     exposition = Exposition(lambda _before: evaluation, lambda: evaluation.now, instrumentation.exposition)
     expected = encode_families(content_type, families(evaluation, instrumentation))
     assert bytes_of(exposition, content_type) == expected
@@ -99,7 +99,7 @@ def test_bytes_after_every_change_equal_those_of_a_new_exposition() -> None:
     randomness = random.Random(20261123)
     initial = evaluate_world(world(parse_world("fleet:120:4")))
     projects = {status.project: dict(status.scan.records) for status in initial.projects if status.scan}
-    now, configuration = NOW, config(collect=LABELS)
+    now, configuration = NOW, config(collect=COLLECT)
     snapshot = Snapshot({status.project: status for status in initial.projects})
     instrumentation = Instrumentation(process=False)
     exposition = Exposition(
@@ -133,7 +133,7 @@ def test_bytes_after_every_change_equal_those_of_a_new_exposition() -> None:
                 now += randomness.choice([MINUTE, HOUR, DAY])
             case _:
                 hours = randomness.randrange(20, 40)
-                configuration = config(collect=LABELS, policies=[{"max_age": f"{hours}h"}])
+                configuration = config(collect=COLLECT, policies=[{"max_age": f"{hours}h"}])
         if step % 6 != 4:  # changes caused by time alone are found by the scrape
             scan = ProjectScan(now, now, records=dict(projects[project]))
             snapshot = snapshot.with_project(snapshot.projects[project].succeeded(scan, MINUTE))

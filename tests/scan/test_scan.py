@@ -35,6 +35,9 @@ class FixedSource:
     def backup_run(self, project: str, instance: str, run_id: str) -> bytes | None:
         raise AssertionError((project, instance, run_id))
 
+    def backups(self, project: str) -> Iterator[Page]:
+        raise AssertionError(project)
+
     def projects(self, query: str) -> Iterator[str]:
         yield query
 

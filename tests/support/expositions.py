@@ -7,18 +7,21 @@ from prometheus_client import exposition as text
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from exporter.config import Config
+from exporter.config import Config, InstanceSelector
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.metrics import catalogue
 from exporter.metrics.exposition import OPENMETRICS, Exposition
 from exporter.metrics.instrumentation import Instrumentation
 from exporter.metrics.metric import Age, Number, number
+from exporter.polling.collect import Round, collect
+from exporter.polling.deleted_instances import deleted_instances_collector
+from exporter.polling.shard import Shard
 from exporter.scan.incremental import scan
 from exporter.simulator import SimulatedClock, World
 from exporter.verdict.evaluate import Evaluation, evaluate
 from tests.support.builders import EXPORTER_INFO, WorldSource, config, scan_options
 
-LABELS = {"user_labels": ["team", "env"]}
+COLLECT = {"user_labels": ["team", "env"], "deleted_instances": True}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -65,27 +68,32 @@ def render_exposition(
     return b"".join(body.parts)
 
 
+def polled(world: World, status: ProjectStatus, settings: Config) -> ProjectStatus:
+    """The status of a project after another poll, which selects every instance."""
+    source, now = WorldSource(world), world.clock()
+    project_scan = scan(source, status.project, now, scan_options(), status.scan)
+    collectors = [deleted_instances_collector(lambda _project: (InstanceSelector(),), Shard(), lambda *_: None)]
+    enabled = [collector for collector in collectors if collector.collection in settings.collect.collections]
+    return status.succeeded(project_scan, timedelta(), collect(enabled, Round(source, status, project_scan, now)))
+
+
 def evaluate_world(world: World, settings: Config | None = None) -> Evaluation:
     """The evaluation after one poll of every project of a world."""
-    now = world.clock()
-    snapshot = Snapshot()
-    for project in world.projects:
-        project_scan = scan(WorldSource(world), project, now, scan_options(), None)
-        snapshot = snapshot.with_project(ProjectStatus(project).succeeded(project_scan, timedelta()))
-    return evaluate(snapshot, settings or config(collect=LABELS), EXPORTER_INFO, now)
+    settings = settings or config(collect=COLLECT)
+    snapshot = Snapshot({name: polled(world, ProjectStatus(name), settings) for name in world.projects})
+    return evaluate(snapshot, settings, EXPORTER_INFO, world.clock())
 
 
 def evaluate_world_twice(world: World, later: timedelta) -> Evaluation:
     """The evaluation after two polls of every project of a world, `later` apart."""
-    snapshot = Snapshot()
+    snapshot, settings = Snapshot(), config(collect=COLLECT)
     for elapsed in (timedelta(), later):
         assert isinstance(world.clock, SimulatedClock)
         world.clock.advance(elapsed)
         for project in world.projects:
             status = snapshot.projects.get(project) or ProjectStatus(project)
-            project_scan = scan(WorldSource(world), project, world.clock(), scan_options(), status.scan)
-            snapshot = snapshot.with_project(status.succeeded(project_scan, timedelta()))
-    return evaluate(snapshot, config(collect=LABELS), EXPORTER_INFO, world.clock())
+            snapshot = snapshot.with_project(polled(world, status, settings))
+    return evaluate(snapshot, settings, EXPORTER_INFO, world.clock())
 
 
 def series_lines(collected: Iterable[Family], instance: str) -> list[str]:

@@ -1,12 +1,13 @@
 """The content of the API's documents, from an evaluation. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import overload
 
 from exporter.config import Config
 from exporter.facts.counters import Durations
 from exporter.facts.daily import InstanceDay, ProjectDay
+from exporter.facts.deleted_instances import DeletedInstance as DeletedInstanceFacts
 from exporter.facts.model import BackupRun, BackupType, RunStatus, span
 from exporter.facts.model import Instance as InstanceFacts
 from exporter.facts.record import Record
@@ -24,6 +25,8 @@ from exporter.web.api.documents import (
     CollectionStatus,
     Configuration,
     Day,
+    DeletedInstance,
+    DeletedInstancesDocument,
     Instance,
     InstanceDocument,
     Policy,
@@ -69,6 +72,36 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
         backups={_word(backup_type): _backups(backup_type, record) for backup_type in _types(record)},
         runs=[_run(run) for run in verdict.history.runs],
         days=[_day(project_day, day, listed.get(project_day.day), evaluation.now) for project_day, day in days],
+    )
+
+
+def deleted_instances_document(evaluation: Evaluation, projects: Collection[str]) -> DeletedInstancesDocument:
+    """The deleted instances of these projects; of all if there are none."""
+    return DeletedInstancesDocument(
+        now=_second(evaluation.now),
+        collected=evaluation.config.collect.deleted_instances,
+        instances=[
+            _deleted_instance(instance)
+            for instance in evaluation.deleted_instances
+            if not projects or instance.id.project in projects
+        ],
+    )
+
+
+def _deleted_instance(instance: DeletedInstanceFacts) -> DeletedInstance:
+    return DeletedInstance(
+        project=instance.id.project,
+        instance_id=instance.id.name,
+        deleted=instance.deleted,
+        retained=instance.retained,
+        retained_size_bytes=instance.retained_bytes,
+        newest_backup=_second(instance.newest),
+        newest_backup_name=instance.newest_name or None,
+        newest_backup_type=_word(instance.newest_type) if instance.newest_type else None,
+        last_expiry=_second(instance.last_expiry),
+        last_expiry_status=instance.last_expiry_status,
+        labels=dict(instance.user_labels),
+        read_at=_second(instance.read_at),
     )
 
 
