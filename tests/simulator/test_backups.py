@@ -42,14 +42,14 @@ def backups_of(simulated: World, name: str) -> list[Item]:
 def test_backups_are_valid_by_the_discovery_document_at_any_time() -> None:
     simulated = world(WORLDS["demo"]())
     seen: Counter[tuple[str, str, bool]] = Counter()
-    for _ in range(12):
+    for _ in range(6):
         for path in (PATH, "/sql/v1beta4/projects/shop-prod/backups"):
             listing = get(simulated, path, pageSize="2000")
             BACKUPS.validate(listing)
             names = [item["name"] for item in listing["backups"]]
             assert len(set(names)) == len(names)
             seen.update((item["type"], item["state"], "instanceDeletionTime" in item) for item in listing["backups"])
-        advance(simulated, 9 * HOUR)
+        advance(simulated, 20 * HOUR)
     for kind in ("AUTOMATED", "ON_DEMAND"):
         assert seen[kind, "SUCCESSFUL", True], kind
         assert seen[kind, "SUCCESSFUL", False], kind
