@@ -223,7 +223,7 @@ class SqliteLedger:
 
         def write(connection: sqlite3.Connection) -> None:
             for table in ("record", "collected", "project"):
-                statement = f"DELETE FROM {table} WHERE project = ?"  # noqa: S608 (fixed names)
+                statement = f"DELETE FROM {table} WHERE project = ?"  # nosec B608 # noqa: S608 (fixed names)
                 connection.executemany(statement, ((project,) for project in expired))
 
         if self._try_write(write):
