@@ -222,8 +222,11 @@ class SqliteLedger:
             return
 
         def write(connection: sqlite3.Connection) -> None:
-            for table in ("record", "collected", "project"):
-                statement = f"DELETE FROM {table} WHERE project = ?"  # nosec B608 # noqa: S608 (fixed names)
+            for statement in (
+                "DELETE FROM record WHERE project = ?",
+                "DELETE FROM collected WHERE project = ?",
+                "DELETE FROM project WHERE project = ?",
+            ):
                 connection.executemany(statement, ((project,) for project in expired))
 
         if self._try_write(write):
