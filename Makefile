@@ -1,4 +1,4 @@
-.PHONY: help demo test check check-deploy coverage bench dashboards history docs golden clean
+.PHONY: help demo test check check-deploy check-image coverage bench dashboards history docs golden clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
@@ -33,6 +33,11 @@ check-deploy: ## check the files in deploy/ with the programs that read them; `m
 	@scripts/setup dev
 	@echo "== pytest tests/deploy"
 	@$(BIN)/pytest -q --numprocesses=2 --dist=loadfile tests/deploy
+
+check-image: ## build the container image without a container engine, inspect and run it; needs root and minutes
+	@scripts/setup dev
+	@scripts/setup image
+	@$(BIN)/python -m scripts.check_image
 
 bench: ## run benchmarks against other exporters; SIZES=100,1000,10000,50000 sets the fleet sizes
 	@scripts/setup dev

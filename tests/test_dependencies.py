@@ -11,7 +11,7 @@ PROJECT = "cloudsql-backup-exporter"
 IMPORT_PROGRAM = """
 import sys
 before = set(sys.modules)
-import exporter.cli.main, uvloop, httptools
+import exporter.cli.main, exporter.cli.flags, uvloop, httptools
 print(*{name.partition(".")[0] for name in set(sys.modules) - before})
 """
 
