@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,15 @@ def test_features_can_be_disabled() -> None:
     assert "from" not in one(rendered("network-policy-open"), "NetworkPolicy")["spec"]["ingress"][0]
     volumes = workload(rendered("persistence-disabled"))["spec"]["template"]["spec"]["volumes"]
     assert {"name": "state", "emptyDir": {}} in volumes
+
+
+def test_documented_values_are_accepted(tmp_path: Path) -> None:
+    page = (CHART.parents[2] / "docs" / "installation" / "helm.md").read_text()
+    google, operator = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL))
+    kinds = {item["kind"] for item in objects(render(values_file(tmp_path, google)))}
+    assert kinds >= {"PodMonitoring", "ClusterRules"}
+    kinds = {item["kind"] for item in objects(render(values_file(tmp_path, operator)))}
+    assert kinds >= {"ServiceMonitor", "PrometheusRule"}
 
 
 def notes(folder: Path, values: Mapping[str, Any]) -> str:

@@ -64,8 +64,10 @@ def built(name: str) -> list[Object]:
     return objects(_built(name))
 
 
-def test_every_overlay_of_the_documentation_exists() -> None:
+def test_each_component_has_an_overlay_and_is_documented() -> None:
     assert OVERLAYS == ["dashboards", "managed-prometheus", "operator", "sharded", "workload-identity"]
+    assert sorted(path.parent.name for path in KUBERNETES.glob("components/*/kustomization.yaml")) == OVERLAYS
+    assert set(re.findall(r"^\| `components/([\w-]+)` \|", PAGE.read_text(), re.MULTILINE)) == set(OVERLAYS)
 
 
 @each_output
