@@ -1,4 +1,4 @@
-.PHONY: help demo test check check-deploy check-image coverage bench dashboards history docs golden clean
+.PHONY: help demo test check check-deploy check-image coverage bench dashboards manifests history docs golden clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
@@ -43,9 +43,14 @@ bench: ## run benchmarks against other exporters; SIZES=100,1000,10000,50000 set
 	@scripts/setup dev
 	@$(BIN)/python -m benchmarks --sizes=$(or $(SIZES),100,1000,10000) $(ARGS)
 
-dashboards: ## generate the dashboards in grafana/ from grafana/source/
+dashboards: ## generate the dashboards in grafana/ from grafana/source/, and their copies in deploy/
 	@scripts/setup dev
 	@$(BIN)/python -m grafana.source
+	@$(BIN)/python -m scripts.manifests
+
+manifests: ## generate the rules and dashboards in deploy/kubernetes/ and deploy/helm/
+	@scripts/setup dev
+	@$(BIN)/python -m scripts.manifests
 
 history: ## write days of a simulated world as Prometheus data; for example WORLD=fleet:1000:12 DAYS=8
 	@scripts/setup dev

@@ -115,12 +115,16 @@ class Poller:
         return self.stop()
 
     def update_readiness(self) -> bool:
-        """Whether there are facts to serve, saved ones or from a first poll of every project; it stays true then."""
+        """Whether there are facts to serve, saved ones or from a first poll of every project; it stays true then.
+
+        A shard to which no project belongs is ready: an update of its StatefulSet would wait for it.
+        """
         with self._lock:
             known = any(status.scan for status in self.snapshot.projects.values())
             all_polled = self._targets.selectors.keys() <= self._workers.finished()
             self._was_ready = known and (self._was_ready or all_polled)
-            return self._was_ready
+            unused = self._shard.total > 1 and self._targets.complete and not self._targets.selectors
+            return self._was_ready or unused
 
     def healthy(self) -> bool:
         """Whether polls are scheduled, and those in progress are not stuck."""
