@@ -38,7 +38,7 @@ class Picture:
 
 PICTURES = (
     Picture("status", "", 1240, 1000),
-    Picture("instance-page", "instances/warehouse-prod/ledger", 1240, 1180),
+    Picture("instance-page", "instances/warehouse-prod/ledger", 1240, 1168),
 )
 
 
