@@ -241,7 +241,9 @@ class Poller:
             return list(cached.verdicts.values())
 
         verdicts = project_verdicts(after.scan, after.collected, self._config, now, cached)
-        return verdicts, observe(record, known, list(verdicts.verdicts.values()), now, elapsed)
+        records = before.scan.records if before.scan else {}
+        histories = {name: found.history for name, found in records.items()}
+        return verdicts, observe(record, known, list(verdicts.verdicts.values()), now, elapsed, histories)
 
     def _restored_status(self, project: str) -> ProjectStatus:
         """A project that was not a target a moment ago; its saved scan is used, above all for the counters."""
