@@ -1,4 +1,4 @@
-.PHONY: help demo test check check-deploy coverage bench dashboards history docs golden clean
+.PHONY: help demo test check check-deploy check-image coverage bench dashboards manifests history docs golden clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 
@@ -34,13 +34,23 @@ check-deploy: ## check the files in deploy/ with the programs that read them; `m
 	@echo "== pytest tests/deploy"
 	@$(BIN)/pytest -q --numprocesses=2 --dist=loadfile tests/deploy
 
+check-image: ## build the container image without a container engine, inspect and run it; needs root and minutes
+	@scripts/setup dev
+	@scripts/setup image
+	@$(BIN)/python -m scripts.check_image
+
 bench: ## run benchmarks against other exporters; SIZES=100,1000,10000,50000 sets the fleet sizes
 	@scripts/setup dev
 	@$(BIN)/python -m benchmarks --sizes=$(or $(SIZES),100,1000,10000) $(ARGS)
 
-dashboards: ## generate the dashboards in grafana/ from grafana/source/
+dashboards: ## generate the dashboards in grafana/ from grafana/source/, and their copies in deploy/
 	@scripts/setup dev
 	@$(BIN)/python -m grafana.source
+	@$(BIN)/python -m scripts.manifests
+
+manifests: ## generate the rules and dashboards in deploy/kubernetes/ and deploy/helm/
+	@scripts/setup dev
+	@$(BIN)/python -m scripts.manifests
 
 history: ## write days of a simulated world as Prometheus data; for example WORLD=fleet:1000:12 DAYS=8
 	@scripts/setup dev

@@ -40,7 +40,9 @@ def anchors(text: str) -> set[str]:
 def broken_links(page: Path) -> list[str]:
     """The links of a page to files of the repository, or to headings of documents, that do not exist."""
     broken = []
-    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", read(page)):
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", read(page))
+    pictures = re.findall(r'\b(?:src|srcset)="([^":]+)()"', read(page))
+    for target, anchor in links + pictures:
         file = page.parent / target if target else page
         if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(read(file))):
             broken.append(f"{page.relative_to(ROOT)}: {target}" + (f"#{anchor}" if anchor else ""))
@@ -97,9 +99,10 @@ def test_broken_anchors_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "other.md").write_text("# Heading\n", encoding="utf-8")
     page = tmp_path / "page.md"
     page.write_text(
-        "# Here\n[a](#here) [b](#gone) [c](other.md#heading) [d](other.md#none) [e](no.md)", encoding="utf-8"
+        '# Here\n[a](#here) [b](#gone) [c](other.md#heading) [d](other.md#none) [e](no.md)\n<img alt="f" src="no.png">',
+        encoding="utf-8",
     )
-    assert broken_links(page) == ["page.md: #gone", "page.md: other.md#none", "page.md: no.md"]
+    assert broken_links(page) == ["page.md: #gone", "page.md: other.md#none", "page.md: no.md", "page.md: no.png"]
 
 
 def test_metrics_named_in_the_documents_exist() -> None:

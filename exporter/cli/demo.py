@@ -49,6 +49,7 @@ def demo_config(endpoint: str, speed: float) -> Config:
                 "user_labels": ["team", "env"],
                 "recovery_times": True,
                 "recovery_times_every": f"{round(interval * 200)}ms",
+                "deleted_instances": True,
             },
             "state": {"path": None},
         }

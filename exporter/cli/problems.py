@@ -34,11 +34,18 @@ def grants(evaluation: Evaluation) -> list[str]:
 
 
 def advice(evaluation: Evaluation) -> list[str]:
-    """What to grant, and which privileges to remove, as lines; empty where all is well."""
-    lines = grants(evaluation)
+    """What to grant, what expires soon, and which privileges to remove, as lines; empty where all is well."""
+    lines = [*grants(evaluation), *_expiring(evaluation)]
     if evaluation.exporter.unneeded_privileges:
         lines += ["Unneeded privileges:", *(f"  {text}" for text in evaluation.exporter.unneeded_privileges)]
     return lines
+
+
+def _expiring(evaluation: Evaluation) -> list[str]:
+    """The deleted instances whose last backup expires soon, as lines; empty without any."""
+    found = summary.expiring_soon(evaluation)
+    texts = [f"  {of.id}, deleted {of.deleted_label}: {summary.rfc3339(of.last_expiry)}" for of in found]
+    return ["Last backups of deleted instances that expire soon:", *texts] if texts else []
 
 
 def report_problems(evaluation: Evaluation, projects: Collection[str] = (), *, advise: bool = True) -> ExitCode:

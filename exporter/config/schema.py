@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from exporter.config.duration import parse_duration
+from exporter.facts.collected import Collection
 from exporter.facts.model import Instance
 
 T = TypeVar("T")
@@ -214,7 +215,7 @@ class Collect(_Section):
     backup_dr: Flag = False
     user_labels: tuple[Text, ...] = ()
 
-    @field_validator("deleted_instances", "backup_dr")
+    @field_validator("backup_dr")
     @classmethod
     def _not_yet(cls, value: bool) -> bool:
         if value:
@@ -229,6 +230,11 @@ class Collect(_Section):
         if twice:
             raise ValueError(f"{' and '.join(twice)} map to the same Prometheus label; remove all but one")
         return names
+
+    @property
+    def collections(self) -> frozenset[Collection]:
+        """The collections that are switched on."""
+        return frozenset(collection for collection in Collection if getattr(self, collection))
 
 
 def label_name(user_label: str) -> str:

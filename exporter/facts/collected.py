@@ -3,11 +3,12 @@
 Each collection is read by requests of its own and fails by itself; a failed one keeps the facts of its last success.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from exporter.facts.deleted_instances import DeletedInstance
 from exporter.facts.recovery_times import RecoveryTimes
 
 
@@ -47,6 +48,7 @@ class Collected:
     status: Mapping[Collection, CollectionStatus] = field(default_factory=dict, compare=False)
     recovery_times: Mapping[str, RecoveryTimes] = field(default_factory=dict)
     settings_changed: Mapping[str, datetime] = field(default_factory=dict)
+    deleted_instances: tuple[DeletedInstance, ...] = ()
 
     def of(self, instance_name: str) -> InstanceFacts:
         """The facts about an instance."""
@@ -57,6 +59,17 @@ class Collected:
         """The same facts after another round of a collection; without a status if it has nothing to read."""
         others = {known: outcome for known, outcome in self.status.items() if known is not collection}
         return replace(self, status={**others, collection: status} if status else others)
+
+    def only(self, collections: Set[Collection]) -> "Collected":
+        """The facts and the status of these collections; the others have been switched off."""
+        recovery_times = Collection.RECOVERY_TIMES in collections
+        return replace(
+            self,
+            status={collection: status for collection, status in self.status.items() if collection in collections},
+            recovery_times=self.recovery_times if recovery_times else {},
+            settings_changed=self.settings_changed if recovery_times else {},
+            deleted_instances=self.deleted_instances if Collection.DELETED_INSTANCES in collections else (),
+        )
 
 
 NOTHING = InstanceFacts()

@@ -1,10 +1,11 @@
 """Everything known at one time, by project. Immutable: a poll replaces the entry of its project."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from exporter.facts.collected import Collected
+from exporter.facts.collected import Collected, Collection
 from exporter.facts.model import PollResult
 from exporter.facts.record import ProjectScan
 
@@ -79,7 +80,15 @@ class Snapshot:
         """The snapshot with one search's status replaced."""
         return replace(self, searches={**self.searches, query: status})
 
-    def only(self, projects: Collection[str], queries: Collection[str]) -> "Snapshot":
+    def only_collected(self, collections: Set[Collection]) -> "Snapshot":
+        """The snapshot without what other collections have collected."""
+        projects = {
+            name: replace(status, collected=status.collected.only(collections))
+            for name, status in self.projects.items()
+        }
+        return replace(self, projects=projects)
+
+    def only(self, projects: AbstractCollection[str], queries: AbstractCollection[str]) -> "Snapshot":
         """The snapshot without what is no longer targeted."""
         return Snapshot(
             {name: status for name, status in self.projects.items() if name in projects},

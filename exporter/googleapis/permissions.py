@@ -43,6 +43,7 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(  # by the API method t
         "backupRuns.list": Permission("cloudsql.backupRuns.list", _CLOUD_SQL_VIEWER),
         "backupRuns.get": Permission("cloudsql.backupRuns.get", _CLOUD_SQL_VIEWER),
         "instances.getLatestRecoveryTime": Permission("cloudsql.instances.get", _CLOUD_SQL_VIEWER),
+        "backups.list": Permission("cloudsql.backupRuns.list", _CLOUD_SQL_VIEWER),
         "projects.search": Permission(
             "resourcemanager.projects.get",
             "roles/browser",

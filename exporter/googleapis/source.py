@@ -62,6 +62,10 @@ class GoogleSource:
         """The recovery times of an instance; None where the API has none."""
         return self._apis.cloudsql.recovery_times(project, instance, self._deadline)
 
+    def backups(self, project: str) -> Iterator[Page]:
+        """All backups of a project, of instances that exist and of deleted ones."""
+        return self._apis.cloudsql.backups(project, self._deadline)
+
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""
         return self._apis.resource_manager.search_projects(query, self._deadline)

@@ -43,7 +43,7 @@ class Instrumentation:
         self._durations = Histogram(
             duration.name, duration.help, duration.labels, buckets=duration.buckets, registry=self.registry
         )
-        for kind in ("instance", "backup_run"):
+        for kind in ("instance", "backup_run", "backup"):
             self._unreadable.labels(kind)
         for method in catalogue.API_METHODS:
             self._retries.labels(method)

@@ -35,6 +35,10 @@ class ComputeLockedSource:
         """As Source.recovery_times; reading them needs no lock."""
         return self._source.recovery_times(project, instance)
 
+    def backups(self, project: str) -> Iterator[Page]:
+        """As Source.backups."""
+        return self._pages(self._source.backups(project))
+
     def projects(self, query: str) -> Iterator[str]:
         """As Source.projects."""
         return self._source.projects(query)

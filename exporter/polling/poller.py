@@ -16,7 +16,8 @@ from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
 from exporter.polling import collect
 from exporter.polling.compute_lock import ComputeLockedSource
-from exporter.polling.recovery_times import RecoveryTimesReader, without_recovery_times
+from exporter.polling.deleted_instances import deleted_instances_collector
+from exporter.polling.recovery_times import RecoveryTimesReader
 from exporter.polling.shard import Shard
 from exporter.polling.targets import Selectors, Targets, resolve, selects
 from exporter.polling.workers import WorkerPool
@@ -72,7 +73,7 @@ class Poller:
         """Start from a snapshot that is already known. Does not poll yet."""
         self._config, self._shard = config, shard
         self._dependencies, self._workers, self._stop = dependencies, dependencies.workers, dependencies.stop
-        self.snapshot = _only_shard(snapshot, shard)
+        self.snapshot = _only_shard(snapshot, shard).only_collected(config.collect.collections)
         self.verdicts: Mapping[str, ProjectVerdicts] = {}  # after the last poll of each project
         self._polled_selectors: dict[str, Selectors] = {}  # of the last poll of each project that was begun
         self._reported: set[tuple[str, str, str]] = set()  # unreadable project, kind and field: warned of once
@@ -82,7 +83,7 @@ class Poller:
         self._lock = threading.RLock()
         self._compute_lock = threading.Lock()
         self._targets = self._resolve_targets()
-        self._collectors: tuple[collect.Collector, ...] = ()
+        self._collectors = self._make_collectors()
         self._recovery_times: RecoveryTimesReader | None = None
         if config.collect.recovery_times:
             self._recovery_times = RecoveryTimesReader(
@@ -92,8 +93,6 @@ class Poller:
                 self._stop,
                 self._report_unreadable,
             )
-        else:
-            self.snapshot = self._with_recovery_times(self.snapshot)
 
     def start(self) -> None:
         """Poll now and at every interval, in the background, until `stop`."""
@@ -131,12 +130,16 @@ class Poller:
         return self.stop()
 
     def update_readiness(self) -> bool:
-        """Whether there are facts to serve, saved ones or from a first poll of every project; it stays true then."""
+        """Whether there are facts to serve, saved ones or from a first poll of every project; it stays true then.
+
+        A shard to which no project belongs is ready: an update of its StatefulSet would wait for it.
+        """
         with self._lock:
             known = any(status.scan for status in self.snapshot.projects.values())
             all_polled = self._targets.selectors.keys() <= self._workers.finished()
             self._was_ready = known and (self._was_ready or all_polled)
-            return self._was_ready
+            unused = self._shard.total > 1 and self._targets.complete and not self._targets.selectors
+            return self._was_ready or unused
 
     def healthy(self) -> bool:
         """Whether polls are scheduled, and those in progress are not stuck."""
@@ -256,12 +259,15 @@ class Poller:
             return list(cached.verdicts.values())
 
         verdicts = project_verdicts(after.scan, after.collected, self._config, now, cached)
-        return verdicts, observe(record, known, list(verdicts.verdicts.values()), now, elapsed)
+        records = before.scan.records if before.scan else {}
+        histories = {name: found.history for name, found in records.items()}
+        return verdicts, observe(record, known, list(verdicts.verdicts.values()), now, elapsed, histories)
 
     def _restored_status(self, project: str) -> ProjectStatus:
         """A project that was not a target a moment ago; its saved scan is used, above all for the counters."""
         ledger = self._dependencies.ledger
-        return ProjectStatus(project, scan=ledger.last_scan(project), collected=ledger.collected(project))
+        collected = ledger.collected(project).only(self._config.collect.collections)
+        return ProjectStatus(project, scan=ledger.last_scan(project), collected=collected)
 
     def _still_targeted(self, project: str) -> bool:
         with self._lock:
@@ -278,6 +284,15 @@ class Poller:
         with self._compute_lock:
             return scan(source, project, self._dependencies.clock(), options, before, full=full)
 
+    def _make_collectors(self) -> tuple[collect.Collector, ...]:
+        collectors = (
+            deleted_instances_collector(
+                lambda project: self._polled_selectors.get(project, ()), self._shard, self._report_unreadable
+            ),
+        )
+        enabled = self._config.collect.collections
+        return tuple(collector for collector in collectors if collector.collection in enabled)
+
     def _collect(self, before: ProjectStatus, scan: ProjectScan) -> Collected:
         if not self._collectors:
             return before.collected
@@ -286,13 +301,10 @@ class Poller:
             return collect.collect(self._collectors, collect.Round(source, before, scan, self._dependencies.clock()))
 
     def _recovery_times_read(self, before: ProjectStatus, after: ProjectStatus) -> ProjectStatus:
-        """The status after a poll with the recovery times that have been read; without any while that is off."""
-        if not self._recovery_times:
-            collected = without_recovery_times(after.collected)
-        elif after.scan:
-            collected = self._recovery_times.collected(after.project, before.scan, after.scan, after.collected)
-        else:
+        """The status after a poll, with the recovery times that have been read."""
+        if not (self._recovery_times and after.scan):
             return after
+        collected = self._recovery_times.collected(after.project, before.scan, after.scan, after.collected)
         return after if collected is after.collected else replace(after, collected=collected)
 
     def _with_recovery_times(self, snapshot: Snapshot) -> Snapshot:
@@ -329,7 +341,11 @@ def _only_shard(snapshot: Snapshot, shard: Shard) -> Snapshot:
     return replace(
         snapshot,
         projects={
-            name: replace(status, scan=status.scan and _only_instances_of(shard, status.scan))
+            name: replace(
+                status,
+                scan=status.scan and _only_instances_of(shard, status.scan),
+                collected=_only_collected_of(shard, status.collected),
+            )
             for name, status in snapshot.projects.items()
             if shard.holds_project(name)
         },
@@ -339,6 +355,10 @@ def _only_shard(snapshot: Snapshot, shard: Shard) -> Snapshot:
 def _only_instances_of(shard: Shard, scan: ProjectScan) -> ProjectScan:
     records = {name: record for name, record in scan.records.items() if shard.holds(record.instance.id)}
     return scan if len(records) == len(scan.records) else replace(scan, records=records)
+
+
+def _only_collected_of(shard: Shard, collected: Collected) -> Collected:
+    return replace(collected, deleted_instances=tuple(i for i in collected.deleted_instances if shard.holds(i.id)))
 
 
 def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:

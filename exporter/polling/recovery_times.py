@@ -166,13 +166,6 @@ class RecoveryTimesReader:
         return parsed.fact if parsed.fact.earliest or parsed.fact.latest else None
 
 
-def without_recovery_times(collected: Collected) -> Collected:
-    """The facts while this collection is switched off."""
-    if not (collected.recovery_times or collected.settings_changed or Kind.RECOVERY_TIMES in collected.status):
-        return collected
-    return replace(collected, recovery_times={}, settings_changed={}).with_status(Kind.RECOVERY_TIMES, None)
-
-
 def _is_asked(instance: Instance) -> bool:
     return instance.is_running_primary and bool(instance.backups.pitr_enabled)
 

@@ -59,7 +59,7 @@ class Parsed(Generic[T]):
     unreadable: tuple[str, ...] = ()
 
 
-class _Fields:
+class Fields:
     """Typed access to one JSON object. A missing or null field is None; so is one of another type, which is noted."""
 
     def __init__(
@@ -75,7 +75,19 @@ class _Fields:
         self._item, self._latest, self._path, self.unreadable = item, latest, path, unreadable
         self._returned = returned
 
+    @classmethod
+    def of(cls, item: object, latest: datetime) -> "Fields":
+        """The fields of an item; `latest` is the latest plausible timestamp. Raises UnreadableItemError."""
+        if not isinstance(item, dict):
+            raise UnreadableItemError("the item is not an object")
+        return cls(item, latest, "", [])
+
+    def is_blank(self, name: str) -> bool:
+        """Whether a field is missing, null or an empty text."""
+        return self._item.get(name) in (None, "")
+
     def text(self, name: str) -> str | None:
+        """A text that is not empty."""
         value = self._item.get(name)
         if value is None or (isinstance(value, str) and (value.isascii() or _is_utf8(value))):
             return value or None
@@ -83,6 +95,7 @@ class _Fields:
         return None
 
     def enum(self, name: str, enum: type[E]) -> E:
+        """A word."""
         return enum.read(self.text(name))
 
     def enums(self, name: str, enum: type[E]) -> tuple[E, ...]:
@@ -94,6 +107,7 @@ class _Fields:
         return tuple(dict.fromkeys(enum.read(word) for word in words if isinstance(word, str)))
 
     def boolean(self, name: str) -> bool | None:
+        """A boolean."""
         value = self._item.get(name)
         if value is None or isinstance(value, bool):
             return value
@@ -117,8 +131,8 @@ class _Fields:
         self._note(name)
         return None
 
-    def timestamp(self, name: str) -> datetime | None:
-        """RFC 3339, rounded to the microsecond."""
+    def timestamp(self, name: str, latest: datetime | None = None) -> datetime | None:
+        """RFC 3339, rounded to the microsecond; `latest` is the latest plausible one, if not that of the item."""
         value = self._item.get(name)
         if value is None:
             return None
@@ -126,12 +140,13 @@ class _Fields:
             timestamp = msgspec.convert(value, Timestamp).astimezone(UTC)
         except (ValueError, OverflowError):
             timestamp = None
-        if timestamp is not None and EARLIEST <= timestamp <= self._latest:
+        if timestamp is not None and EARLIEST <= timestamp <= (latest or self._latest):
             return timestamp
         self._note(name)
         return None
 
     def time_of_day(self, name: str) -> timedelta | None:
+        """A text such as 03:00, as the time after midnight."""
         value = self.text(name)
         if value is None:
             return None
@@ -140,13 +155,14 @@ class _Fields:
             self._note(name)
         return time
 
-    def child(self, name: str) -> "_Fields":
+    def child(self, name: str) -> "Fields":
+        """The fields of an inner object; none if it is missing."""
         value = self._item.get(name)
         if value is not None and not isinstance(value, dict):
             self._note(name)
         inner = value if isinstance(value, dict) else {}
         returned = isinstance(value, dict) or (value is None and self._returned)
-        return _Fields(inner, self._latest, f"{self._path}{name}.", self.unreadable, returned=returned)
+        return Fields(inner, self._latest, f"{self._path}{name}.", self.unreadable, returned=returned)
 
     def string_map(self, name: str) -> dict[str, str]:
         """A mapping of strings to strings, without other values."""
@@ -179,7 +195,7 @@ def backup_run(item: object, *, latest: datetime) -> Parsed[tuple[str, BackupRun
     `latest` is the latest plausible timestamp.
     Raises UnreadableItemError if the instance or every timestamp is missing.
     """
-    fields = _fields(item, latest)
+    fields = Fields.of(item, latest)
     name = fields.text("instance")
     if name is None:
         raise UnreadableItemError("instance")
@@ -217,7 +233,7 @@ def backup_run(item: object, *, latest: datetime) -> Parsed[tuple[str, BackupRun
 
 def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance]:
     """Read an item of `instances.list`. Raises UnreadableItemError if it has no name."""
-    fields = _fields(item, latest)
+    fields = Fields.of(item, latest)
     name = fields.text("name")
     if name is None:
         raise UnreadableItemError("name")
@@ -248,12 +264,12 @@ def instance(item: object, *, project: str, latest: datetime) -> Parsed[Instance
 
 def recovery_times(item: object, *, read_at: datetime, latest: datetime) -> Parsed[RecoveryTimes]:
     """Read a response of `instances.getLatestRecoveryTime`, asked at `read_at`. Raises UnreadableItemError."""
-    fields = _fields(item, latest)
+    fields = Fields.of(item, latest)
     earliest_time, latest_time = fields.timestamp("earliestRecoveryTime"), fields.timestamp("latestRecoveryTime")
     return fields.parsed(RecoveryTimes(read_at, earliest_time, latest_time))
 
 
-def _backup_settings(fields: _Fields, version: str | None) -> BackupSettings:
+def _backup_settings(fields: Fields, version: str | None) -> BackupSettings:
     pitr = "binaryLogEnabled" if is_mysql(version) else "pointInTimeRecoveryEnabled"
     return BackupSettings(
         enabled=fields.boolean("enabled"),
@@ -301,17 +317,11 @@ def run_error(code: str | None, message: str | None) -> RunError:
     return RunError((code or "")[:MAX_CODE_LENGTH], (message or "")[:MAX_MESSAGE_LENGTH])
 
 
-def _error(fields: _Fields) -> RunError:
+def _error(fields: Fields) -> RunError:
     return run_error(fields.text("code"), fields.text("message"))
 
 
-def _fields(item: object, latest: datetime) -> _Fields:
-    if not isinstance(item, dict):
-        raise UnreadableItemError("the item is not an object")
-    return _Fields(item, latest, "", [])
-
-
-def _identifier(fields: _Fields) -> str | None:
+def _identifier(fields: Fields) -> str | None:
     number = fields.integer("id")
     return None if number is None else str(number)
 

@@ -68,5 +68,8 @@ class Source(Protocol):
     def recovery_times(self, project: str, instance: str) -> bytes | None:
         """The recovery times of an instance, in JSON; None where the API has none. Never delays other requests."""
 
+    def backups(self, project: str) -> Iterator[Page]:
+        """All backups of a project, of instances that exist and of deleted ones."""
+
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""

@@ -12,8 +12,8 @@ from exporter.simulator.timeline import Resource
 from exporter.simulator.worlds import World
 
 _ROUTE = re.compile(
-    r"/(?:v1|sql/v1beta4)/projects/(?P<project>[^/]+)/instances"
-    r"(?:/(?P<instance>[^/]+)/(?:backupRuns(?:/(?P<run>[^/]+))?|(?P<times>getLatestRecoveryTime)))?"
+    r"/(?:v1|sql/v1beta4)/projects/(?P<project>[^/]+)/(?:(?P<backups>backups)|instances"
+    r"(?:/(?P<instance>[^/]+)/(?:backupRuns(?:/(?P<run>[^/]+))?|(?P<times>getLatestRecoveryTime)))?)"
 )
 _SEARCH = "/v3/projects:search"
 _TEST_PERMISSIONS = re.compile(r"/v3/projects/(?P<project>[^/:]+):testIamPermissions")
@@ -52,6 +52,8 @@ class Request:
         self.method = ""
         if route and body is not None:
             self.method = "projects.testIamPermissions"
+        elif parts.get("backups"):
+            self.method = "backups.list"
         elif route:
             self.method = _instance_method(parts)
         elif path == _SEARCH and body is None:
@@ -61,6 +63,11 @@ class Request:
         """Return the names of the project's instances in a region."""
         instances = self.world.instances(self.project) if self.project in self.world.projects else []
         return {str(instance["name"]) for instance in instances if instance["region"] == region}
+
+    def backups_in(self, region: str) -> set[str]:
+        """Return the names of the backups of the project's instances in a region, deleted ones included."""
+        backups = self.world.backups(self.project) if self.project in self.world.projects else []
+        return {str(item["name"]) for item in backups if _region(item) == region}
 
 
 def _instance_method(parts: Mapping[str, str]) -> str:
@@ -81,7 +88,7 @@ def respond(request: Request) -> ApiResponse:
 
 
 def _body(request: Request) -> Resource:
-    world, project, instance, query = request.world, request.project, request.instance, request.query
+    world, project, query = request.world, request.project, request.query
     if request.method == "projects.search":
         projects = search_projects(world, query.get("query", ""))
         return _page(projects, query, "projects", "", (100, 500), "pageSize")
@@ -94,11 +101,21 @@ def _body(request: Request) -> Resource:
         return _page(world.instances(project), query, "items", "", (500, 1000))  # without a kind, as recorded
     if request.method == "instances.getLatestRecoveryTime":
         return _recovery_times(request)
-    if instance != "-" and instance not in world.projects[project].instances:
+    if request.method == "backups.list":
+        if "filter" in query:
+            raise ApiError(400, "invalidParameter", "The simulated API does not support filters of backups.")
+        return _page(world.backups(project), query, "backups", "", (500, 2000), "pageSize")
+    return _backup_runs(request)
+
+
+def _backup_runs(request: Request) -> Resource:
+    """Return the runs of one instance or all, or one run."""
+    world, project, instance = request.world, request.project, request.instance
+    if instance != "-" and instance not in world.existing(project):
         raise ApiError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
     runs = world.backup_runs(project, None if instance == "-" else instance)
     if request.method == "backupRuns.list":
-        return _page(runs, query, "items", "sql#backupRunsList", (20, 1000))
+        return _page(runs, request.query, "items", "sql#backupRunsList", (20, 1000))
     found = next((run for run in runs if run["id"] == request.run), None)
     if found is None:
         raise ApiError(404, "backupRunDoesNotExist", "The backup run does not exist.")
@@ -108,13 +125,18 @@ def _body(request: Request) -> Resource:
 def _recovery_times(request: Request) -> Resource:
     """Return the recovery times of one instance. Neither the wildcard nor a deletion time fits a live instance."""
     world, project, instance = request.world, request.project, request.instance
-    if instance not in world.projects[project].instances:
+    if instance not in world.existing(project):
         raise ApiError(404, "instanceDoesNotExist", "The Cloud SQL instance does not exist.")
     times = None if "sourceInstanceDeletionTime" in request.query else world.recovery_times(project, instance)
     if times is None:
         message = "Successful backup required for carrying out the operation was not found."
         raise ApiError(400, "invalidRequest", message)
     return times
+
+
+def _region(backup: Resource) -> object:
+    instance = backup.get("instanceSettings")
+    return instance.get("region") if isinstance(instance, dict) else None
 
 
 def _granted_permissions(world: World, project: str, body: object) -> Resource:

@@ -10,13 +10,8 @@ from exporter.simulator.api import ApiError, ApiResponse, Request
 from exporter.simulator.timeline import Resource
 
 METHODS = (
-    "*",
-    "instances.list",
-    "instances.getLatestRecoveryTime",
-    "backupRuns.list",
-    "backupRuns.get",
-    "projects.search",
-    "projects.testIamPermissions",
+    *("*", "instances.list", "instances.getLatestRecoveryTime", "backupRuns.list", "backupRuns.get", "backups.list"),
+    *("projects.search", "projects.testIamPermissions"),
 )
 HTML_ERROR = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
 
@@ -159,26 +154,51 @@ def _expired_token(_fault: Fault, request: Request, response: ApiResponse) -> Ht
     return HttpResponse.of(ApiError(400, "invalidPageToken", "The page token has expired.").response)
 
 
-def _items(response: ApiResponse) -> list[Resource]:
-    items = response.body.get("items", [])
+def _items_key(request: Request) -> str:
+    return "backups" if request.method == "backups.list" else "items"
+
+
+def _items(request: Request, response: ApiResponse) -> list[Resource]:
+    items = response.body.get(_items_key(request), [])
     return items if isinstance(items, list) else []
 
 
-def _unordered(_fault: Fault, _request: Request, response: ApiResponse) -> HttpResponse:
+def _with_items(request: Request, response: ApiResponse, items: list[object]) -> HttpResponse:
+    return HttpResponse.of(ApiResponse(200, {**response.body, _items_key(request): items}))
+
+
+def _unordered(_fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
     """Reverse the items of the page: oldest first."""
-    items = _items(response)
-    return HttpResponse.of(ApiResponse(200, {**response.body, "items": items[::-1]} if items else response.body))
+    items = _items(request, response)
+    return _with_items(request, response, [*items[::-1]]) if items else HttpResponse.of(response)
 
 
 def _unreachable_region(fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
-    """Omit the instances of the region, with a warning, and their runs, without one."""
-    omitted = request.instances_in(fault.region)
-    key = "name" if request.method == "instances.list" else "instance"
-    body: Resource = {**response.body, "items": [item for item in _items(response) if item.get(key) not in omitted]}
-    if request.method == "instances.list":
+    """Omit the instances and backups of the region, with a warning, and their runs, without one."""
+    backups = request.method == "backups.list"
+    omitted = request.backups_in(fault.region) if backups else request.instances_in(fault.region)
+    key = "instance" if request.method == "backupRuns.list" else "name"
+    if request.method in ("instances.list", "backups.list"):
         message = f"The region {fault.region} cannot be reached."
-        body["warnings"] = [{"code": "REGION_UNREACHABLE", "region": fault.region, "message": message}]
-    return HttpResponse.of(ApiResponse(200, body))
+        warnings = [{"code": "REGION_UNREACHABLE", "region": fault.region, "message": message}]
+        response = replace(response, body={**response.body, "warnings": warnings})
+    return _with_items(request, response, [item for item in _items(request, response) if item.get(key) not in omitted])
+
+
+def _odd_items(_fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
+    """Add items that cannot be read before and after the others."""
+    odd: list[object] = [None, "backup", 7, [], {"instance": 7, "instanceDeletionTime": "soon", "windowStartTime": []}]
+    return _with_items(request, response, [*odd, *_items(request, response), *odd])
+
+
+def _published_names(_fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
+    """Write fields of backups as published examples do, which differ from the schema."""
+    names = {"state": "status", "backupRun": "backup_run"}
+    items = [
+        {"dataDiskSizeGB": "10", **{names.get(key, key): value for key, value in item.items()}}
+        for item in _items(request, response)
+    ]
+    return _with_items(request, response, [*items]) if items else HttpResponse.of(response)
 
 
 def _no_wildcard(_fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
@@ -214,9 +234,11 @@ KINDS: Mapping[str, Effect] = MappingProxyType(
         "html": _html,
         "wrong-json": _wrong_json,
         "expired-token": _expired_token,
+        "odd-items": _odd_items,
+        "published-names": _published_names,
         "unordered": _unordered,
         "unreachable-region": _unreachable_region,
         "no-wildcard": _no_wildcard,
     }
 )
-_ONLY_ON_SUCCESS = frozenset({"unordered", "unreachable-region"})
+_ONLY_ON_SUCCESS = frozenset({"odd-items", "published-names", "unordered", "unreachable-region"})

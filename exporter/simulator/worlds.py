@@ -5,9 +5,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from zlib import crc32
 
+from exporter.simulator import backups
+from exporter.simulator.backups import DeletedInstance, retained_backups
 from exporter.simulator.recovery_times import recovery_times
 from exporter.simulator.scenarios import ALL, SCENARIOS, Scenario, instance_resource
-from exporter.simulator.timeline import Resource, completions, resource, scheduled_start, timestamp
+from exporter.simulator.timeline import (
+    Resource,
+    Run,
+    Unscheduled,
+    completions,
+    failing,
+    resource,
+    scheduled_start,
+    timestamp,
+)
 
 DAY = timedelta(days=1)
 LISTED_WINDOWS = 30  # number of windows whose runs are listed; retained backups are listed longer
@@ -16,8 +27,9 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True)
 class Project:
-    """Instances by name. `access_error` is the reason of the 403 with which the API responds, if any.
+    """Instances by name, and deleted ones. `access_error` is the reason of the 403 with which the API responds, if any.
 
+    A deleted instance exists until its deletion; it must not have the name of another one that exists then.
     `permissions` are those that the caller has according to Cloud Resource Manager.
     """
 
@@ -27,6 +39,7 @@ class Project:
     parent: str = "organizations/1"  # or folders/ID
     state: str = "ACTIVE"  # or DELETE_REQUESTED
     permissions: frozenset[str] = frozenset({"cloudsql.instances.list", "cloudsql.backupRuns.list"})
+    deleted: tuple[DeletedInstance, ...] = ()
 
 
 class World:
@@ -42,7 +55,34 @@ class World:
 
     def instances(self, project: str) -> list[Resource]:
         """Return the items of `instances.list`."""
-        return [self._instance(project, name) for name in sorted(self.projects[project].instances)]
+        return [self._instance(project, name) for name in sorted(self.existing(project))]
+
+    def existing(self, project: str) -> Mapping[str, Scenario]:
+        """Return the instances that exist now, by name."""
+        content, now = self.projects[project], self.clock()
+        if not content.deleted:
+            return content.instances
+        waiting = {other.name: other.scenario for other in content.deleted if now < self._deletion(other)}
+        return {**waiting, **content.instances}
+
+    def backups(self, project: str) -> list[Resource]:
+        """Return the items of `backups.list`: of all instances, in an order that nothing can rely on."""
+        now = self.clock()
+        items = [
+            item
+            for name in self.existing(project)
+            for item in backups.existing(self._runs(project, name), self._instance(project, name))
+        ]
+        for deleted in self.projects[project].deleted:
+            deletion = self._deletion(deleted)
+            if deletion <= now:
+                instance = self._resource(deleted.scenario, project, deleted.name)
+                runs = self._runs_of(deleted.scenario, instance, deletion)
+                items += backups.outliving(deleted, runs, instance, deletion, now)
+        return sorted(items, key=lambda item: crc32(str(item["name"]).encode()))
+
+    def _deletion(self, deleted: DeletedInstance) -> datetime:
+        return self.start - deleted.ago
 
     def backup_runs(self, project: str, instance: str | None = None) -> list[Resource]:
         """Return the items of `backupRuns.list` for one instance or all, by enqueued time, newest first."""
@@ -51,7 +91,7 @@ class World:
         instances, now = self.projects[project].instances, self.clock()
         cached_instances, cached_at, runs = self._listings.get(project, (None, None, []))
         if cached_instances is not instances or cached_at != now:
-            runs = self._newest_first(project, instances)
+            runs = self._newest_first(project, self.existing(project))
             self._listings[project] = instances, now, runs
         return runs
 
@@ -82,7 +122,9 @@ class World:
         ]
 
     def _instance(self, project: str, name: str) -> Resource:
-        scenario = self.projects[project].instances[name]
+        return self._resource(self.existing(project)[name], project, name)
+
+    def _resource(self, scenario: Scenario, project: str, name: str) -> Resource:
         created = timestamp(self.start - scenario.created_ago)
         start_time = self._window_start(scenario, 0).strftime("%H:%M")
         return instance_resource(scenario, project, name, created, start_time)
@@ -91,9 +133,11 @@ class World:
         return self._minute - scenario.opened_ago + window * DAY
 
     def _runs(self, project: str, name: str) -> Iterator[Resource]:
-        scenario, now = self.projects[project].instances[name], self.clock()
-        instance = self._instance(project, name)
-        retained = _retained_backups(instance)
+        return self._runs_of(self.existing(project)[name], self._instance(project, name), self.clock())
+
+    def _runs_of(self, scenario: Scenario, instance: Resource, now: datetime) -> Iterator[Resource]:
+        project, name = str(instance["project"]), str(instance["name"])
+        retained = retained_backups(instance)
         for run in self._runs_without_instance(scenario, name, now):
             if run["status"] == "SUCCESSFUL" and run["type"] == "AUTOMATED":
                 retained -= 1
@@ -152,15 +196,31 @@ def _reports_size(instance: str, run_id: str) -> bool:
             return True
 
 
-def _retained_backups(instance: Resource) -> int:
-    match instance:
-        case {"settings": {"backupConfiguration": {"backupRetentionSettings": {"retainedBackups": int(count)}}}}:
-            return count
-    return 7
-
-
 def _all_scenarios() -> dict[str, Scenario]:
     return {scenario.name: scenario for scenario in ALL}
+
+
+_RETAINED = SCENARIOS["backups-retained"]
+_FINAL = SCENARIOS["final-backup"]
+_BOTH = {**_RETAINED.settings, **_FINAL.settings}
+_ON_DEMAND_TOO = (Unscheduled(timedelta(days=41, seconds=7.314), description="before the deletion"),)
+
+
+def _always_failing(_window: int) -> Run:
+    return failing("INTERNAL_ERROR")
+
+
+DELETED = (  # deleted instances, by what is left of them
+    DeletedInstance("former-final", timedelta(days=28), _FINAL),
+    DeletedInstance("former-retained", timedelta(days=2)),
+    DeletedInstance("former-dated", timedelta(days=6), automated_expiry=True),
+    DeletedInstance("former-both", timedelta(days=3), replace(_RETAINED, settings=_BOTH)),
+    DeletedInstance("former-on-demand", timedelta(days=40), replace(_RETAINED, unscheduled=_ON_DEMAND_TOO)),
+    DeletedInstance("former-failing", timedelta(days=4), replace(_RETAINED, windows=_always_failing)),
+    DeletedInstance("former-unknown", timedelta(days=5), fields={"instanceSettings": None}),
+    DeletedInstance("brand-new", timedelta(days=10), _FINAL),  # the name of an instance that exists
+    DeletedInstance("brand-new", timedelta(hours=3)),
+)
 
 
 def _healthy(*names: str) -> dict[str, Scenario]:
@@ -189,9 +249,9 @@ def demo() -> dict[str, Project]:
         "returns": SCENARIOS["never"],
     }
     return {
-        "shop-prod": Project(shop),
+        "shop-prod": Project(shop, deleted=(DeletedInstance("vouchers", timedelta(days=27, hours=9), _FINAL),)),
         "warehouse-prod": Project(_with_team("logistics", warehouse)),
-        "museum": Project(_with_team("insight", _all_scenarios())),
+        "museum": Project(_with_team("insight", _all_scenarios()), deleted=DELETED),
         "sealed": Project(access_error="notAuthorized"),
     }
 

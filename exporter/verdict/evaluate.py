@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from exporter.config import Config
 from exporter.facts.collected import Collected
+from exporter.facts.deleted_instances import DeletedInstance
 from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.record import ProjectScan, Record
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
@@ -55,6 +56,11 @@ class Evaluation:
     searches: tuple[tuple[str, SearchStatus], ...]
     exporter: ExporterInfo
     by_project: Mapping[str, ProjectVerdicts]
+
+    @property
+    def deleted_instances(self) -> tuple[DeletedInstance, ...]:
+        """The deleted instances of which backups are left, sorted by project, name and time of deletion."""
+        return tuple(chain.from_iterable(status.collected.deleted_instances for status in self.projects))
 
     def is_current(self, now: datetime) -> bool:
         """Whether every verdict is still the same at a later time, by the same facts."""

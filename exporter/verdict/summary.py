@@ -3,14 +3,16 @@
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from exporter.facts.deleted_instances import DeletedInstance
 from exporter.facts.history import History
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.reasons import reasons, recovery_point_age
 from exporter.verdict.rules import WORST_FIRST, Exemption, Finding, Protection
 
+EXPIRES_SOON = timedelta(days=3)  # as in the alert CloudSQLBackupLastCopyExpiring
 _STATE_ORDER = {state: position for position, state in enumerate(WORST_FIRST)}
 _FINDING_ORDER = {finding: position for position, finding in enumerate(Finding)}
 
@@ -55,6 +57,16 @@ def missing_permissions(evaluation: Evaluation) -> list[tuple[str, str]]:
     ]
     searches = [(query, search.missing_permission) for query, search in evaluation.searches]
     return [(subject, permission) for subject, permission in (*projects, *collections, *searches) if permission]
+
+
+def expiring_soon(evaluation: Evaluation) -> list[DeletedInstance]:
+    """The deleted instances whose last backup expires soon, or should have expired, by that time."""
+    found = [
+        (instance.last_expiry, instance.id, instance.deleted, instance)
+        for instance in evaluation.deleted_instances
+        if instance.last_expiry and instance.last_expiry - evaluation.now < EXPIRES_SOON
+    ]
+    return [instance for *_, instance in sorted(found, key=lambda entry: entry[:3])]
 
 
 def worst_first(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -> list[Verdict]:

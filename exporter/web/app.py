@@ -71,10 +71,12 @@ def application(
         Route("/", _page(site.status, pages), middleware=compressed),
         Route("/instances/{project}/{instance:path}", _page(site.instance, pages), middleware=compressed),
         Route("/windows", _page(site.windows, pages), middleware=compressed),
+        Route("/deleted", _page(site.deleted_instances, pages), middleware=compressed),
         Route("/exporter", _page(site.exporter, pages), middleware=compressed),
         Route("/static/{name}", static_file, middleware=compressed),
         Route("/api/v1/status", _page(api.status, pages), middleware=compressed),
         Route("/api/v1/instances/{project}/{instance:path}", _page(api.instance, pages), middleware=compressed),
+        Route("/api/v1/deleted-instances", _page(api.deleted_instances, pages), middleware=compressed),
         Route("/api/v1/openapi.json", _page(api.openapi, pages), middleware=compressed),
         *_probes(exporter),
     ]

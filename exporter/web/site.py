@@ -8,6 +8,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
+from exporter.config import format_duration
 from exporter.facts.model import InstanceId
 from exporter.runtime import Exporter
 from exporter.verdict import summary
@@ -16,6 +17,7 @@ from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Listing, Selection
 from exporter.verdict.rules import WORST_FIRST, Protection
 from exporter.web.pages.days import DAY, LETTERS, MEANINGS, DayCell, day_cells
+from exporter.web.pages.deleted_instances import deleted_instances_page
 from exporter.web.pages.exporter import exporter_page
 from exporter.web.pages.instance import CALENDAR, instance_page
 from exporter.web.pages.links import Sites
@@ -28,6 +30,7 @@ from exporter.web.pages.status import (
     outdated_counts,
     status_page,
 )
+from exporter.web.pages.verdicts import is_read
 from exporter.web.pages.windows import DAYS, WindowsPage, windows_page
 from exporter.web.renderer import Renderer
 
@@ -107,7 +110,7 @@ class Site:
         evaluation = self.evaluation()
         project = request.query_params.get("project", "").strip() or None
         if project is not None and project not in evaluation.by_project:
-            suggestions, message = similar_projects(evaluation, project)
+            suggestions, message = similar_projects(evaluation, project, "windows")
             return self._error(request, evaluation, 404, "Project not found", message, suggestions)
         return self._renderer.page(
             "windows.html.jinja",
@@ -116,6 +119,22 @@ class Site:
             icon=None,
             page=self._windows_page(evaluation, project),
             days=DAYS,
+            problem_texts=_problem_texts(_of_project(evaluation, project) if project else evaluation),
+        )
+
+    def deleted_instances(self, request: Request) -> Response:
+        """Return the page of deleted instances of a project, or of all."""
+        evaluation = self.evaluation()
+        project = request.query_params.get("project", "").strip() or None
+        if project is not None and not any(status.project == project for status in evaluation.projects):
+            suggestions, message = similar_projects(evaluation, project, "deleted")
+            return self._error(request, evaluation, 404, "Project not found", message, suggestions)
+        return self._renderer.page(
+            "deleted.html.jinja",
+            request,
+            evaluation,
+            icon=None,
+            page=deleted_instances_page(evaluation, project),
             problem_texts=_problem_texts(_of_project(evaluation, project) if project else evaluation),
         )
 
@@ -227,6 +246,12 @@ def _problem_texts(evaluation: Evaluation) -> list[str]:
     if waiting:
         text = f"{len(waiting)} projects are" if len(waiting) > 1 else f"project {waiting[0]} is"
         texts.append(f"{text} still to be polled for the first time: what is shown was known before the start")
+    late = [each.last_success for each in evaluation.projects if each.up and not is_read(each, evaluation)]
+    if late:
+        text = f"{len(late)} projects were" if len(late) > 1 else "a project was"
+        oldest = min(timestamp for timestamp in late if timestamp)
+        age = format_duration(evaluation.now - oldest)
+        texts.append(f"{text} last read {age} ago: polls are late; check the rate limit and the log")
     if not evaluation.exporter.reload_successful:
         texts.append("the last reload of the configuration failed: the one before it is in force; see the log")
     if not evaluation.exporter.state_persistent and evaluation.config.state.path is not None:

@@ -17,6 +17,7 @@ from grafana.source.dashboard import (
     project_variable,
     team_variable,
 )
+from grafana.source.deleted_instances import deleted_instances_table
 from grafana.source.panels import NO_RECORDED_DATA, bar_gauge, stat, table, timeseries
 from grafana.source.promql import (
     AUTOMATED,
@@ -317,5 +318,6 @@ def build() -> Dashboard:
         Row("By project", _by_project()),
         Row("Ages and durations", _ages_and_durations()),
         Row("Upcoming windows", _upcoming_windows()),
+        Row("Deleted instances", [deleted_instances_table()]),
     ]
     return dashboard(METADATA, VARIABLES, rows, [failed_runs_annotation()])

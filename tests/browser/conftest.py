@@ -11,10 +11,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from exporter.config import Config
 from exporter.runtime import Exporter
 from exporter.simulator import WORLDS, Simulator
+from exporter.simulator.backups import DeletedInstance
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project, fleet
 from exporter.web import Sites, application
-from tests.support.builders import config, world
+from tests.support.builders import DAY, config, world
 from tests.support.firefox import Firefox, Tab, running_firefox
 from tests.support.hostile import HOSTILE_NAMES
 from tests.support.web import serving
@@ -86,7 +87,7 @@ def url() -> Iterator[str]:
     """The URL of an exporter that has polled the demo world."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
         names = ("museum", "shop-prod", "warehouse-prod", "sealed")
-        settings = config(simulator.url, names, collect={"user_labels": ["team"]})
+        settings = config(simulator.url, names, collect={"user_labels": ["team"], "deleted_instances": True})
         with serving(
             application(_polled(simulator, settings), prefix="/sql", sites=Sites("http://localhost:1"))
         ) as server:
@@ -97,8 +98,10 @@ def url() -> Iterator[str]:
 def hostile_url() -> Iterator[str]:
     """The URL of an exporter that has polled instances with hostile names and labels."""
     hostile = replace(SCENARIOS["failing"], settings={"userLabels": {"team": HOSTILE_NAMES[0]}})
-    with Simulator(world({"museum": Project(dict.fromkeys(HOSTILE_NAMES, hostile))})) as simulator:
-        exporter = _polled(simulator, config(simulator.url))
+    deleted = tuple(DeletedInstance(name, DAY) for name in HOSTILE_NAMES)
+    museum = Project(dict.fromkeys(HOSTILE_NAMES, hostile), deleted=deleted)
+    with Simulator(world({"museum": museum})) as simulator:
+        exporter = _polled(simulator, config(simulator.url, collect={"deleted_instances": True}))
         with serving(application(exporter)) as server:
             yield server.urls[0]
 

@@ -15,7 +15,7 @@ from tests.support.hostile import HOSTILE_NAMES
 
 PATHS = (
     *("", "?state=at_risk&q=disk", "?q=no-such-instance", "instances/museum/failing", "instances/museum/replica"),
-    *("windows", "windows?project=museum", "exporter"),
+    *("windows", "windows?project=museum", "deleted", "exporter"),
 )
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
@@ -48,7 +48,7 @@ def test_pages_fit_a_phone(open_page: OpenPage, url: str, path: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-@pytest.mark.parametrize("path", ["", "windows?project=museum"])
+@pytest.mark.parametrize("path", ["", "windows?project=museum", "deleted"])
 def test_pages_fit_a_phone_with_hostile_names(open_page: OpenPage, hostile_url: str, path: str) -> None:
     page = open_page(hostile_url + path, **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") == 360
@@ -177,3 +177,10 @@ def test_a_terminal_browser_shows_the_page(url: str) -> None:
     text = subprocess.run(["w3m", "-dump", "-cols", "200", url], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 (Debian's)
     assert "Most urgent: key-revoked in museum" in text
     assert re.search(r"✖ unprotected +failing +.*a restore would lose", text)
+
+
+def test_a_terminal_browser_shows_deleted_instances(url: str) -> None:
+    command = ["w3m", "-dump", "-cols", "240", f"{url}deleted"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 (Debian's)
+    assert re.search(r"former-final +museum +28d ago +▲ expires soon +in 2d, as the API reports +1 +12.0 GiB", text)
+    assert "gcloud sql backups patch projects/museum/backups/" in text

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from exporter.cli.formats import COLUMNS, FORMATS
 from exporter.facts.model import PollResult
 from exporter.facts.snapshot import ProjectStatus, SearchStatus
+from exporter.simulator import WORLDS
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.timeline import failing
 from exporter.simulator.worlds import Project
@@ -157,6 +158,13 @@ def test_table_is_followed_by_missing_permissions_and_their_commands(hostile: Ev
         " --condition=None",
     ]
     assert lines[start + 5].startswith("  (MEMBER is the account of the exporter")
+
+
+def test_table_is_followed_by_the_deleted_instances_whose_last_backup_expires_soon() -> None:
+    evaluation = evaluate_world(world({"shop-prod": WORLDS["demo"]()["shop-prod"]}))
+    lines = FORMATS["table"](evaluation, ALL).splitlines()
+    start = lines.index("Last backups of deleted instances that expire soon:")
+    assert lines[start + 1 : -2] == ["  shop-prod:vouchers, deleted 2026-10-27T03:00:00Z: 2026-11-26T03:00:00Z"]
 
 
 def test_json_has_the_requested_states_and_all_totals() -> None:

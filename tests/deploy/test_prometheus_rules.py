@@ -17,7 +17,7 @@ from exporter.simulator.worlds import Project
 from exporter.verdict.evaluate import Evaluation, evaluate
 from exporter.verdict.rules import Exemption, Finding
 from tests.support.builders import EXPORTER_INFO, HOUR, NOW, config
-from tests.support.expositions import families, poll
+from tests.support.expositions import families, polled
 from tests.support.promql import RULES, has_comparison, known, rules, unknown
 
 ROOT = RULES.parent.parent.parent
@@ -181,7 +181,7 @@ def alerts_of_a_month(tmp_path: Path, *names: str, **more: Scenario) -> str:
     )
     evaluation: Evaluation | None = None
     for step in range(STEPS):
-        status = poll(world, status, settings)
+        status = polled(world, status, settings)
         evaluation = evaluate(Snapshot().with_project(status), settings, EXPORTER_INFO, world.clock(), evaluation)
         for family in families(evaluation):
             for sample in family.samples if is_used(family.name, used_names) else ():

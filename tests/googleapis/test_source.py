@@ -1,9 +1,15 @@
 """GoogleSource against the simulated API over HTTP: scans, pages, unreachable regions and searches."""
 
+import json
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
 import pytest
 
 from exporter.facts.model import PollResult
-from exporter.scan.source import SourceError
+from exporter.googleapis.cloudsql import BACKUPS_FIELDS, _page
+from exporter.scan.parse import json_value
+from exporter.scan.source import UNKNOWN_REGION, Source, SourceError
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.simulator.worlds import Project
 from tests.googleapis.helpers import FixedResponse, google_source, scan_project, serve
@@ -111,3 +117,54 @@ def test_page_of_a_proxy_says_nothing_about_an_instance(status: int) -> None:
     handler = type("Handler", (FixedResponse,), {"status": status, "body": b"<html>Error</html>"})
     with serve(handler) as url, pytest.raises(SourceError, match="Error"):
         google_source(url).recovery_times("museum", "orders")
+
+
+def backups(source: Source) -> list[dict[str, Any]]:
+    items = [json_value(item) for page in source.backups("museum") for item in page.items]
+    return [item for item in items if isinstance(item, dict)]
+
+
+@pytest.mark.parametrize(("version", "prefix"), [("v1", "/v1"), ("v1beta4", "/sql/v1beta4")])
+def test_backups_are_listed_with_their_fields_only(simulator: Simulator, version: str, prefix: str) -> None:
+    """Without `fields`, each would contain its whole instance."""
+    listed = backups(google_source(simulator.url, api_version=version))
+    (request,) = map(urlsplit, simulator.requests)
+    assert request.path == f"{prefix}/projects/museum/backups"
+    assert dict(parse_qsl(request.query)) == {"pageSize": "2000", "fields": BACKUPS_FIELDS, "alt": "json"}
+    complete = {item["name"]: item for item in simulator.world.backups("museum")}
+    assert len(listed) == len(complete)
+    for item in listed:
+        expected = complete[item["name"]]
+        assert {**item, "instanceSettings": None} == {**{key: expected[key] for key in item}, "instanceSettings": None}
+        assert item.get("instanceSettings", {"region": 0, "settings": 0}).keys() == {"region", "settings"}
+
+
+def test_every_page_of_backups_is_requested(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.googleapis.cloudsql.BACKUPS_PAGE_SIZE", 90)
+    everything = backups(WorldSource(simulator.world))
+    assert [item["name"] for item in backups(google_source(simulator.url))] == [item["name"] for item in everything]
+    assert len(simulator.requests) == len(everything) // 90 + 1
+
+
+@pytest.mark.parametrize(
+    ("warnings", "regions"),
+    [
+        ([], ()),
+        ([{"code": "REGION_UNREACHABLE", "region": "europe-west9"}], ("europe-west9",)),
+        ([{"code": "REGION_UNREACHABLE"}], (UNKNOWN_REGION,)),
+        ([{"code": "SQL_API_WARNING_CODE_UNSPECIFIED", "message": "an error"}], (UNKNOWN_REGION,)),
+        (["?"], (UNKNOWN_REGION,)),
+    ],
+)
+def test_any_warning_means_that_backups_may_be_missing(warnings: list[object], regions: tuple[str, ...]) -> None:
+    body = json.dumps({"backups": [{}], "warnings": warnings}).encode()
+    page, _ = _page(body, "museum", key="backups")
+    assert (page.unreachable_regions, page.items, page.last) == (regions, [b"{}"], True)
+
+
+def test_response_of_another_kind_is_no_empty_list_of_backups() -> None:
+    assert _page(b"{}", "museum", key="backups")[0].items == []
+    with pytest.raises(ValueError, match="its kind is"):
+        _page(b'{"kind": "sql#instancesList", "items": []}', "museum", key="backups")
+    with pytest.raises(SourceError, match="backups in a response about museum is not a list"):
+        _page(b'{"backups": {}}', "museum", key="backups")

@@ -19,6 +19,7 @@ from grafana_foundation_sdk.models.dashboard import Panel
 from exporter.verdict.rules import Finding
 from grafana.source.files import files
 from grafana.source.runbooks import PROJECT_RUNBOOKS, RUNBOOKS
+from tests.support.comparison import missing_paths
 from tests.support.dashboard_lint import DASHBOARD_RULES, PANEL_RULES, TARGET_RULES, is_excluded, violations
 from tests.support.dashboards import FILES, GRAFANA, Dashboard, Query, annotations, interpolate, load, panels, queries
 from tests.support.deploy_tools import kubectl
@@ -100,19 +101,6 @@ def test_each_rule_detects_its_defect(rule: str) -> None:
     defective = copy.deepcopy(valid)
     DEFECTS[rule](defective)
     assert rule in {violation.rule for violation in set(violations(defective)) - set(violations(valid))}
-
-
-def missing_paths(before: object, after: object, at: str = "") -> list[str]:
-    """Return the paths of the values in `before` that are missing or different in `after`."""
-    if isinstance(before, dict) and isinstance(after, dict):
-        return [path for key in before for path in missing_paths(before[key], after.get(key), f"{at}.{key}")]
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return [
-            path
-            for i, (a, b) in enumerate(zip(before, after, strict=True))
-            for path in missing_paths(a, b, f"{at}[{i}]")
-        ]
-    return [] if before == after else [at]
 
 
 def round_trip(dashboard: Dashboard) -> Dashboard:

@@ -69,4 +69,4 @@ def test_statistics_of_methods_are_those_of_their_metrics() -> None:
         MethodStatistics("backupRuns.list", {"timeout": 1}, 1, timedelta(seconds=30)),
         MethodStatistics("instances.list", {"200": 2, "403": 1}, 0, timedelta(seconds=1.75)),
     ]
-    assert instrumentation.unreadable_items() == {"instance": 1, "backup_run": 0}
+    assert instrumentation.unreadable_items() == {"instance": 1, "backup_run": 0, "backup": 0}

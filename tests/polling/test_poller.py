@@ -16,6 +16,7 @@ from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.metrics.code_labels import CodeLabels
 from exporter.polling.poller import Poller, PollerDependencies, run_every
+from exporter.polling.shard import Shard
 from exporter.polling.workers import WorkerPool
 from exporter.scan.source import Page, SourceError
 from exporter.simulator import WORLDS, SimulatedClock, World
@@ -346,6 +347,19 @@ def test_project_targeted_again_continues_its_counters(source: FaultySource) -> 
     scan = third.poll_once().projects["museum"].scan
     assert scan is not None
     assert scan.records["running"].counters.completed == {"AUTOMATED": {"SUCCESSFUL": 1}}
+
+
+def test_shard_without_projects_is_ready_once_every_search_has_answered(source: FaultySource) -> None:
+    settings = config(projects=("museum",))
+    shards = [Shard(index, total=3) for index in range(3)]
+    ready = [
+        Poller(settings, dependencies(source, settings, MemoryLedger()), Snapshot(), shard).update_readiness()
+        for shard in shards
+    ]
+    assert ready == [not shard.holds_project("museum") for shard in shards]
+    searching = Config.model_validate({"targets": [{"search": "state:ACTIVE"}]})
+    poller = Poller(searching, dependencies(source, searching, MemoryLedger()), Snapshot(), shards[0])
+    assert not poller.update_readiness()
 
 
 def test_poller_stays_ready_while_a_new_project_hangs(source: FaultySource) -> None:

@@ -17,7 +17,7 @@ from exporter.facts.recovery_times import RecoveryTimes
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.metrics.code_labels import CodeLabels
 from exporter.polling.poller import ALL, Poller, PollerDependencies
-from exporter.polling.recovery_times import RecoveryTimesReader, without_recovery_times
+from exporter.polling.recovery_times import RecoveryTimesReader
 from exporter.polling.shard import Shard
 from exporter.polling.workers import WorkerPool
 from exporter.scan.incremental import scan
@@ -305,15 +305,6 @@ def test_change_of_a_setting_of_the_window_is_seen_while_watching(change: str) -
     assert reading.known.of("payments").settings_changed is None
 
 
-def test_without_the_collection_its_facts_and_its_status_are_dropped() -> None:
-    reading = Reading("orders")
-    known = reading.read()
-    assert without_recovery_times(known) == Collected()
-    assert without_recovery_times(known).status == {}
-    nothing = Collected()
-    assert without_recovery_times(nothing) is nothing
-
-
 def test_response_that_is_not_fully_readable_is_reported() -> None:
     reading = Reading("orders", "payments")
 
@@ -437,6 +428,7 @@ def test_recovery_times_are_dropped_when_they_are_switched_off() -> None:
     known = poll_once(source)
     off = build_poller(source, OFF, MemoryLedger(), known)
     assert off.snapshot.projects["museum"].collected == Collected()
+    assert off.snapshot.projects["museum"].collected.status == {}
     assert off.poll_once().projects["museum"].collected == Collected()
 
 

@@ -38,6 +38,9 @@ class FixedSource:
     def recovery_times(self, project: str, instance: str) -> bytes | None:
         raise AssertionError((project, instance))
 
+    def backups(self, project: str) -> Iterator[Page]:
+        raise AssertionError(project)
+
     def projects(self, query: str) -> Iterator[str]:
         yield query
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from exporter.googleapis.cloudsql import INSTANCE_FIELDS, RECOVERY_TIMES_FIELDS, RUN_FIELDS, RUNS_FIELDS
+from exporter.googleapis.cloudsql import (
+    BACKUPS_FIELDS,
+    INSTANCE_FIELDS,
+    RECOVERY_TIMES_FIELDS,
+    RUN_FIELDS,
+    RUNS_FIELDS,
+)
 from exporter.simulator import WORLDS, Simulator, World
 from exporter.simulator.api import Mask, Request, parse_mask, respond
 from exporter.simulator.scenarios import SCENARIOS
@@ -54,6 +60,7 @@ def test_undeclared_key_is_invalid() -> None:
         (RUNS_FIELDS, "BackupRunsListResponse"),
         (RUN_FIELDS, "BackupRun"),
         (RECOVERY_TIMES_FIELDS, "SqlInstancesGetLatestRecoveryTimeResponse"),
+        (BACKUPS_FIELDS, "ListBackupsResponse"),
     ],
 )
 def test_requested_fields_are_declared(mask: str, schema: str) -> None:

@@ -134,16 +134,20 @@ class WorldSource:
         response = self._request(f"/v1/projects/{project}/instances/{instance}/getLatestRecoveryTime", {})
         return encoded(response.body) if response.status == 200 else None
 
+    def backups(self, project: str) -> Iterator[Page]:
+        """As the API lists them."""
+        yield from self._pages(f"/v1/projects/{project}/backups", 2000, "backups", "pageSize")
+
     def projects(self, query: str) -> Iterator[str]:
         """Every project of the world."""
         assert query
         yield from self.world.projects
 
-    def _pages(self, path: str, size: int) -> Iterator[Page]:
-        query = {"maxResults": str(size)}
+    def _pages(self, path: str, size: int, key: str = "items", size_parameter: str = "maxResults") -> Iterator[Page]:
+        query = {size_parameter: str(size)}
         while True:
             body = self._request(path, query).body
-            items = body.get("items", [])
+            items = body.get(key, [])
             assert isinstance(items, list)
             yield Page([encoded(item) for item in items], last="nextPageToken" not in body)
             if "nextPageToken" not in body:

@@ -8,19 +8,22 @@ from prometheus_client import exposition as text
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from exporter.config import Config
+from exporter.config import Config, InstanceSelector
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.metrics import catalogue
 from exporter.metrics.exposition import OPENMETRICS, Exposition
 from exporter.metrics.instrumentation import Instrumentation
 from exporter.metrics.metric import Age, Number, number
+from exporter.polling.collect import Round, collect
+from exporter.polling.deleted_instances import deleted_instances_collector
 from exporter.polling.recovery_times import RecoveryTimesReader
+from exporter.polling.shard import Shard
 from exporter.scan.incremental import scan
 from exporter.simulator import SimulatedClock, World
 from exporter.verdict.evaluate import Evaluation, evaluate
 from tests.support.builders import EXPORTER_INFO, WorldSource, config, scan_options
 
-COLLECT = {"user_labels": ["team", "env"], "recovery_times": True}
+COLLECT = {"user_labels": ["team", "env"], "recovery_times": True, "deleted_instances": True}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -67,26 +70,27 @@ def render_exposition(
     return b"".join(body.parts)
 
 
-def evaluate_world(world: World, settings: Config | None = None) -> Evaluation:
-    """The evaluation after one poll of every project of a world."""
-    settings, snapshot = settings or config(collect=COLLECT), Snapshot()
-    for project in world.projects:
-        snapshot = snapshot.with_project(poll(world, ProjectStatus(project), settings))
-    return evaluate(snapshot, settings, EXPORTER_INFO, world.clock())
-
-
-def poll(world: World, before: ProjectStatus, settings: Config) -> ProjectStatus:
-    """The status of a project after a poll, and a round of the collections that are switched on."""
-    source = WorldSource(world)
-    project_scan = scan(source, before.project, world.clock(), scan_options(), before.scan)
-    collected = before.collected
+def polled(world: World, status: ProjectStatus, settings: Config) -> ProjectStatus:
+    """The status of a project after another poll, which selects every instance."""
+    source, now = WorldSource(world), world.clock()
+    project_scan = scan(source, status.project, now, scan_options(), status.scan)
+    collectors = [deleted_instances_collector(lambda _project: (InstanceSelector(),), Shard(), lambda *_: None)]
+    enabled = [collector for collector in collectors if collector.collection in settings.collect.collections]
+    collected = collect(enabled, Round(source, status, project_scan, now))
     if settings.collect.recovery_times:
         every = settings.collect.recovery_times_every
         reader = RecoveryTimesReader(every, lambda: source, world.clock, threading.Event(), unreadable)
-        collected = reader.collected(before.project, before.scan, project_scan, collected)
+        collected = reader.collected(status.project, status.scan, project_scan, collected)
         reader.read_due(lambda _finished, _total: None)
-        collected = reader.collected(before.project, project_scan, project_scan, collected)
-    return before.succeeded(project_scan, timedelta(), collected)
+        collected = reader.collected(status.project, project_scan, project_scan, collected)
+    return status.succeeded(project_scan, timedelta(), collected)
+
+
+def evaluate_world(world: World, settings: Config | None = None) -> Evaluation:
+    """The evaluation after one poll of every project of a world."""
+    settings = settings or config(collect=COLLECT)
+    snapshot = Snapshot({name: polled(world, ProjectStatus(name), settings) for name in world.projects})
+    return evaluate(snapshot, settings, EXPORTER_INFO, world.clock())
 
 
 def unreadable(project: str, kind: str, fields: str) -> None:
@@ -102,7 +106,7 @@ def evaluate_world_twice(world: World, later: timedelta) -> Evaluation:
         world.clock.advance(elapsed)
         for project in world.projects:
             status = snapshot.projects.get(project) or ProjectStatus(project)
-            snapshot = snapshot.with_project(poll(world, status, settings))
+            snapshot = snapshot.with_project(polled(world, status, settings))
     return evaluate(snapshot, settings, EXPORTER_INFO, world.clock())
 
 

@@ -86,11 +86,14 @@ class Firefox:
             self._events.append(message)
         return message
 
-    def wait_for(self, condition: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait for an event after those that have been received."""
-        message = self._receive()
-        while message["type"] != "event" or not condition(message):
-            message = self._receive()
+    def event_count(self) -> int:
+        """The number of events received since `problems` was called."""
+        return len(self._events)
+
+    def wait_for(self, condition: Callable[[dict[str, Any]], bool], after: int) -> None:
+        """Wait for an event after a number of others."""
+        while not any(condition(event) for event in self._events[after:]):
+            self._receive()
 
     @contextmanager
     def tab(self, url: str, width: int = 1280, height: int = 800) -> Iterator["Tab"]:
@@ -147,8 +150,9 @@ class Tab:
 
     def follow(self, selector: str) -> None:
         """Click on a link or a button and wait until the page that it leads to is loaded."""
+        before = self._firefox.event_count()
         self.click(selector)
-        self._firefox.wait_for(self._is_loaded)
+        self._firefox.wait_for(self._is_loaded, before)
 
     def type(self, selector: str, text: str) -> None:
         """Click on a field and type."""

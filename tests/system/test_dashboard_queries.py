@@ -113,11 +113,14 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     folder = tmp_path_factory.mktemp("dashboards")
     projects = {name: content for name, content in parse_world("demo").items() if not content.access_error}
     start = datetime.now(UTC) - timedelta(days=3)
-    settings = {
-        "targets": [{"search": "state:ACTIVE"}],
-        "collect": {"user_labels": ["team"], "recovery_times": True, "recovery_times_every": "1s"},
+    collect = {
+        "user_labels": ["team"],
+        "recovery_times": True,
+        "recovery_times_every": "1s",
+        "deleted_instances": True,
     }
-    stage = TestBed(folder, projects, start, **settings)
+    targets = [{"search": "state:ACTIVE"}]
+    stage = TestBed(folder, projects, start, targets=targets, poll={"interval": "40ms"}, collect=collect)
     exporter = stage.forker.spawn()
     assert stage.caught_up()
     replica = Replica(stage, folder)
@@ -125,12 +128,12 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     threading.Thread(target=other.serve_forever, args=(0.05,), daemon=True).start()
     rules = folder / RULES.name
     rules.write_text(with_short_waits(RULES.read_text()))
-    targets = {
+    scraped = {
         "cloudsql-backup": [stage.url.removeprefix("http://").rstrip("/"), replica.address],
         "other": [f"127.0.0.1:{other.server_address[1]}"],
     }
     scrape_configs = [
-        {"job_name": job, "static_configs": [{"targets": addresses}]} for job, addresses in targets.items()
+        {"job_name": job, "static_configs": [{"targets": addresses}]} for job, addresses in scraped.items()
     ]
     with prometheus("", folder / "prometheus", rule_files=[str(rules)], scrape_configs=scrape_configs) as url:
         assert eventually(lambda: len(query(url, "count by (instance) (cloudsql_backup_protection)")) == 2)

@@ -92,7 +92,8 @@ RESULTS = {
     "html": "bad_response",
     "wrong-json": "bad_response",
 }
-NO_FAILURES = {"unordered", "unreachable-region", "no-wildcard", "expired-token"}  # each has its own test
+# Each has a test of its own; published-names is about backups: see test_deleted_instances.py.
+NO_FAILURES = {"unordered", "unreachable-region", "no-wildcard", "expired-token", "odd-items", "published-names"}
 
 
 def test_every_fault_has_a_test() -> None:
@@ -166,6 +167,14 @@ def test_unordered_listing_causes_full_listings(setup: Setup, caplog: pytest.Log
     assert scan is not None
     assert not scan.newest_first
     assert caplog.text.count("backup runs are not listed newest first: listing in full on every poll") == 1
+
+
+def test_items_that_cannot_be_read_affect_no_other(setup: Setup) -> None:
+    setup.simulator.faults.add(Fault("odd-items", project=AFFECTED))
+    setup.clock.advance(timedelta(hours=7))
+    assert setup.polled_again(AFFECTED)
+    assert (setup.up(AFFECTED), len(setup.exporter.evaluate().verdicts)) == (1, 14)
+    assert setup.exporter.api_usage().unreadable_items.keys() >= {"instance", "backup_run"}
 
 
 def test_project_is_read_without_the_wildcard(setup: Setup) -> None:

@@ -5,7 +5,7 @@ from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.verdict import summary
 from exporter.verdict.rules import WORST_FIRST, Protection
-from tests.support.builders import NOW, world
+from tests.support.builders import DAY, HOUR, NOW, world
 from tests.support.expositions import evaluate_world
 
 
@@ -41,3 +41,12 @@ def test_age_of_the_recovery_point_is_in_seconds_and_null_without_one() -> None:
     assert (never.age, never.age_seconds) == ("", None)
     assert healthy.recovery_point
     assert healthy.age_seconds == round((NOW - healthy.recovery_point).total_seconds())
+
+
+def test_deleted_instances_whose_last_backup_expires_within_three_days_are_named_by_expiry() -> None:
+    found = summary.expiring_soon(evaluate_world(world(WORLDS["demo"]())))
+    assert [(of.id.name, of.last_expiry) for of in found] == [
+        ("former-dated", NOW + DAY),
+        ("former-final", NOW + 2 * DAY),
+        ("vouchers", NOW + 2 * DAY + 15 * HOUR),
+    ]

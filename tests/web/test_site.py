@@ -10,11 +10,12 @@ import pytest
 
 from exporter.runtime import Exporter
 from exporter.simulator import WORLDS, Simulator
+from exporter.simulator.backups import DeletedInstance
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from exporter.web import Sites, application
 from exporter.web.static_files import FILES
-from tests.support.builders import MINUTE, NOW, config, world
+from tests.support.builders import DAY, MINUTE, NOW, config, world
 from tests.support.hostile import HOSTILE_NAMES
 from tests.support.html import html_problems
 from tests.support.processes import fetch
@@ -37,6 +38,8 @@ PAGES = (
     "instances/nowhere/a/b",
     "windows",
     "windows?project=museum",
+    "deleted",
+    "deleted?project=museu",
     "exporter",
 )
 VOID = {"meta", "link", "input", "option", "line", "circle", "rect", "path", "br"}
@@ -78,7 +81,8 @@ class Page(HTMLParser):
 def url() -> Iterator[str]:
     """The URL, with a path, of an exporter that has polled the demo world."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
-        settings = config(simulator.url, ("museum", "shop-prod", "sealed"), collect={"recovery_times": True})
+        collect = {"recovery_times": True, "deleted_instances": True}
+        settings = config(simulator.url, ("museum", "shop-prod", "sealed"), collect=collect)
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         exporter.poll_once(lambda _done, _total: None)
         with serving(application(exporter, prefix=PREFIX, sites=SITES)) as server:
@@ -89,8 +93,10 @@ def url() -> Iterator[str]:
 def hostile() -> Iterator[str]:
     """The URL of an exporter that has polled a project with hostile names."""
     instances = dict.fromkeys(HOSTILE_NAMES, SCENARIOS["failing"])
-    with Simulator(world({"museum": Project(instances)})) as simulator:
-        exporter = Exporter(lambda: config(simulator.url), simulator.world.clock, process_metrics=False)
+    deleted = tuple(DeletedInstance(name, DAY) for name in HOSTILE_NAMES)
+    with Simulator(world({"museum": Project(instances, deleted=deleted)})) as simulator:
+        settings = config(simulator.url, collect={"deleted_instances": True})
+        exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         exporter.poll_once(lambda _done, _total: None)
         with serving(application(exporter, sites=SITES)) as server:
             yield server.urls[0]
@@ -137,7 +143,7 @@ def test_links_of_pages_lead_somewhere_below_the_path_of_the_external_url(url: s
 
 
 def test_pages_are_valid_html(url: str, hostile: str, tmp_path: Path) -> None:
-    hostile_pages = ("", "windows?project=museum", f"instances/museum/{quote(HOSTILE_NAMES[0], safe='')}")
+    hostile_pages = ("", "windows?project=museum", "deleted", f"instances/museum/{quote(HOSTILE_NAMES[0], safe='')}")
     addresses = [*(url + path for path in PAGES), *(hostile + path for path in hostile_pages)]
     for number, address in enumerate(addresses):
         (tmp_path / f"{number}.html").write_text(fetch(address).text, encoding="utf-8")
@@ -256,7 +262,7 @@ def test_instances_with_hostile_names_are_linked_and_shown(hostile: str) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["", "?q=%3Cscript%3E", *(f"instances/museum/{quote(n, safe='')}" for n in HOSTILE_NAMES)]
+    "path", ["", "?q=%3Cscript%3E", "deleted", *(f"instances/museum/{quote(n, safe='')}" for n in HOSTILE_NAMES)]
 )
 def test_text_from_outside_is_isolated_and_creates_no_elements(hostile: str, path: str) -> None:
     page = Page(fetch(hostile + path).text)
@@ -277,6 +283,16 @@ def test_today_begins_at_midnight_utc_also_without_a_poll(simulator: Simulator) 
             text = fetch(f"{server.urls[0]}?q=healthy&limit=1").text
             days.append([title[:6] for title in re.findall(r'class="day [a-z_]+" title="([^"]+)"', text)])
     assert [(found[0], found[-1], len(found)) for found in days] == [("Nov 10", "Nov 23", 14), ("Nov 11", "Nov 24", 14)]
+
+
+def test_a_page_says_that_polls_are_late(simulator: Simulator) -> None:
+    now = [NOW]
+    exporter = Exporter(lambda: config(simulator.url), lambda: now[0], process_metrics=False)
+    exporter.poll_once(lambda _done, _total: None)
+    with serving(application(exporter)) as server:
+        for minutes, late in ((30, False), (1, True)):
+            now[0] += minutes * MINUTE
+            assert ("a project was last read 31m ago: polls are late" in fetch(server.urls[0]).text) is late
 
 
 def test_a_project_that_cannot_be_read_is_named_before_the_instances(url: str) -> None:

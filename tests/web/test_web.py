@@ -128,7 +128,7 @@ def prefixed() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["", "windows", "exporter", "metrics", "api/v1/status", "api/v1/openapi.json", "-/healthy"]
+    "path", ["", "windows", "deleted", "exporter", "metrics", "api/v1/status", "api/v1/openapi.json", "-/healthy"]
 )
 def test_everything_is_served_under_the_path_of_the_external_url(prefixed: str, path: str) -> None:
     assert fetch(f"{prefixed}backup/cloud%20sql/{path}").status == 200
@@ -138,7 +138,7 @@ def test_everything_is_served_under_the_path_of_the_external_url(prefixed: str, 
     assert fetch(f"{prefixed}backup/cloud%20sql/{path}", "PATCH").status == 405
 
 
-@pytest.mark.parametrize("path", ["", "windows", "exporter"])
+@pytest.mark.parametrize("path", ["", "windows", "deleted", "exporter"])
 def test_links_of_the_page_work_under_the_path_of_the_external_url(prefixed: str, path: str) -> None:
     page_url = f"{prefixed}backup/cloud%20sql/{path}"
     links = re.findall(r'href="([^"]+)"', fetch(page_url).text)

@@ -8,6 +8,7 @@ from typing import Any
 
 from exporter.facts.snapshot import ProjectStatus
 from exporter.metrics.catalogue.backup_runs import AGES, COUNTERS, RUNS, VERDICT
+from exporter.metrics.catalogue.deleted_instances import DELETED_INSTANCE
 from exporter.metrics.catalogue.exporter import (
     API_METHODS,
     API_REQUEST_DURATION,
@@ -50,6 +51,13 @@ def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
             COUNTERS,
         ),
         _of_instances("Instance", *INSTANCE, instance_labels(user_labels)),
+        Section(
+            "Deleted instances",
+            ("project", "instance_id", "deleted"),
+            lambda evaluation: evaluation.deleted_instances,
+            lambda instance: (instance.id.project, instance.id.name, instance.deleted_label),
+            DELETED_INSTANCE,
+        ),
         _of_projects("Projects", *PROJECT),
         Section(
             "Searches",

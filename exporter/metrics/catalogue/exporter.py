@@ -137,6 +137,7 @@ API_METHODS = (
     "backupRuns.list",
     "backupRuns.get",
     "instances.getLatestRecoveryTime",
+    "backups.list",
     "projects.search",
 )
 API_RETRIES = DirectMetric(

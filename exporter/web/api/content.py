@@ -1,19 +1,19 @@
 """The content of the API's documents, from an evaluation. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import overload
 
 from exporter.config import Config
 from exporter.facts.counters import Durations
 from exporter.facts.daily import InstanceDay, ProjectDay
-from exporter.facts.model import BackupRun, BackupType, RunStatus, span
+from exporter.facts.deleted_instances import DeletedInstance as DeletedInstanceFacts
+from exporter.facts.model import BackupRun, BackupType, span
 from exporter.facts.model import Instance as InstanceFacts
 from exporter.facts.record import Record
 from exporter.facts.snapshot import ProjectStatus, SearchStatus
 from exporter.verdict.assess import Freshness, Verdict
 from exporter.verdict.changes import began, next_change
-from exporter.verdict.daily import outcomes
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Selected
 from exporter.verdict.reasons import reasons
@@ -24,6 +24,8 @@ from exporter.web.api.documents import (
     CollectionStatus,
     Configuration,
     Day,
+    DeletedInstance,
+    DeletedInstancesDocument,
     Instance,
     InstanceDocument,
     Policy,
@@ -56,8 +58,6 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
     summary = _instance(verdict, evaluation)
     freshness = Freshness(evaluation.facts_read_at(verdict), evaluation.config.poll.stale_after)
     change = next_change(verdict, evaluation.now)
-    days = list(days)
-    listed = outcomes(verdict.history.runs, days[0][0].day) if days else {}
     return InstanceDocument(
         **{name: getattr(summary, name) for name in Instance.__struct_fields__},
         now=_second(evaluation.now),
@@ -70,7 +70,37 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
         first_seen=_second(record.counters.first_seen),
         backups={_word(backup_type): _backups(backup_type, record) for backup_type in _types(record)},
         runs=[_run(run) for run in verdict.history.runs],
-        days=[_day(project_day, day, listed.get(project_day.day), evaluation.now) for project_day, day in days],
+        days=[_day(project_day, day, evaluation.now) for project_day, day in days],
+    )
+
+
+def deleted_instances_document(evaluation: Evaluation, projects: Collection[str]) -> DeletedInstancesDocument:
+    """The deleted instances of these projects; of all if there are none."""
+    return DeletedInstancesDocument(
+        now=_second(evaluation.now),
+        collected=evaluation.config.collect.deleted_instances,
+        instances=[
+            _deleted_instance(instance)
+            for instance in evaluation.deleted_instances
+            if not projects or instance.id.project in projects
+        ],
+    )
+
+
+def _deleted_instance(instance: DeletedInstanceFacts) -> DeletedInstance:
+    return DeletedInstance(
+        project=instance.id.project,
+        instance_id=instance.id.name,
+        deleted=instance.deleted,
+        retained=instance.retained,
+        retained_size_bytes=instance.retained_bytes,
+        newest_backup=_second(instance.newest),
+        newest_backup_name=instance.newest_name or None,
+        newest_backup_type=_word(instance.newest_type) if instance.newest_type else None,
+        last_expiry=_second(instance.last_expiry),
+        last_expiry_status=instance.last_expiry_status,
+        labels=dict(instance.user_labels),
+        read_at=_second(instance.read_at),
     )
 
 
@@ -221,15 +251,13 @@ def _run(run: BackupRun) -> Run:
     )
 
 
-def _day(project_day: ProjectDay, day: InstanceDay, listed: RunStatus | None, now: datetime) -> Day:
-    """A day; the outcome of runs that are listed counts, else the recorded one."""
-    outcome = listed or day.outcome
+def _day(project_day: ProjectDay, day: InstanceDay, now: datetime) -> Day:
     return Day(
         day=project_day.day,
         state=Protection(day.state),
         observed_share=round(project_day.share(day), 3),
         due=project_day.due(day, now),
-        outcome=_word(outcome) if outcome else "none",
+        outcome=_word(day.outcome) if day.outcome else "none",
         worst_age_seconds=project_day.worst_age(day),
         within_policy=day.within_policy,
     )

@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from exporter.facts.collected import Collection
+from exporter.facts.deleted_instances import LastExpiry
 from exporter.facts.model import BackupType, PollResult, RunStatus
 from exporter.verdict.rules import Exemption, Finding, Protection
 
@@ -220,6 +221,31 @@ class InstanceDocument(Instance, frozen=True):
     backups: Annotated[dict[str, Backups], _text("By backup type")]
     runs: Annotated[list[Run], _text("Newest first")]
     days: Annotated[list[Day], _text("Oldest first; days without any observation are left out")]
+
+
+class DeletedInstance(Struct, frozen=True):
+    """A deleted instance of which backups are left; name and time of deletion identify it in its project."""
+
+    project: str
+    instance_id: str
+    deleted: Annotated[datetime, _text("When it was deleted")]
+    retained: Annotated[Count, _text("Backups that can be restored")]
+    retained_size_bytes: Annotated[Bytes | None, _text("Sum of their sizes; null unless each is known")]
+    newest_backup: Annotated[datetime | None, _text("When the newest of them started: what a restore returns to")]
+    newest_backup_name: Annotated[str | None, _text("The resource name of that backup")]
+    newest_backup_type: Annotated[Type | None, _text("The type of that backup")]
+    last_expiry: Annotated[datetime | None, _text("When the last of them expires; null if never or not known")]
+    last_expiry_status: Annotated[LastExpiry | None, _text("How that is known; null where none can be restored")]
+    labels: Annotated[dict[str, str], _text("User labels that its backups recorded")]
+    read_at: Annotated[datetime, _text("When its backups were read")]
+
+
+class DeletedInstancesDocument(Struct, frozen=True):
+    """The deleted instances of the selected projects, by project, name and time of deletion."""
+
+    now: datetime
+    collected: Annotated[bool, _text("`collect.deleted_instances` is on; else nothing is known of deleted instances")]
+    instances: list[DeletedInstance]
 
 
 class ErrorDocument(Struct, frozen=True):

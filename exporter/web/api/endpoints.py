@@ -9,7 +9,7 @@ from starlette.responses import Response
 from exporter.runtime import Exporter
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Listing, Selection
-from exporter.web.api.content import instance_document, status_document
+from exporter.web.api.content import deleted_instances_document, instance_document, status_document
 from exporter.web.api.documents import ErrorDocument
 from exporter.web.api.openapi import openapi
 
@@ -39,6 +39,11 @@ class Api:
             return _error(404, _why_unknown(evaluation, project, name))
         days = self._exporter.days(project, name, date.min, evaluation.now.date())
         return _json(instance_document(evaluation, verdict, verdicts.scan.records[name], days))
+
+    def deleted_instances(self, request: Request) -> Response:
+        """The deleted instances of which backups are left."""
+        projects = {project for project in request.query_params.getlist("project") if project}
+        return _json(deleted_instances_document(self._exporter.evaluate(), projects))
 
     def openapi(self, _request: Request) -> Response:
         """The description of the API."""

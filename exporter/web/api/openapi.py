@@ -7,11 +7,17 @@ import msgspec
 from exporter import __version__
 from exporter.verdict.listing import SORT_KEYS
 from exporter.verdict.rules import WORST_FIRST
-from exporter.web.api.documents import ErrorDocument, InstanceDocument, StatusDocument
+from exporter.web.api.documents import DeletedInstancesDocument, ErrorDocument, InstanceDocument, StatusDocument
 
 Json = dict[str, object]
 
 _SCHEMAS = "#/components/schemas/"
+_PROJECTS: Json = {
+    "name": "project",
+    "in": "query",
+    "description": "Only these projects; may be repeated",
+    "schema": {"type": "array", "items": {"type": "string"}},
+}
 
 
 @cache
@@ -30,6 +36,7 @@ def openapi() -> Json:
         "paths": {
             "/api/v1/status": {"get": _status()},
             "/api/v1/instances/{project}/{instance}": {"get": _instance()},
+            "/api/v1/deleted-instances": {"get": _deleted_instances()},
             "/api/v1/openapi.json": {"get": _document()},
         },
         "components": {
@@ -57,7 +64,7 @@ def _status() -> Json:
                 "Only these states; repeated, or separated by commas",
                 {"type": "array", "items": {"enum": list(WORST_FIRST)}},
             ),
-            _query("project", "Only these projects; may be repeated", {"type": "array", "items": {"type": "string"}}),
+            _PROJECTS,
             _query("q", "Words in project, instance, reasons, findings or user labels", {"type": "string"}),
             _query("sort", "Order; `state` is worst first", {"enum": sort_keys, "default": "state"}),
             _query("limit", "The largest number of instances to return; all by default", number),
@@ -85,6 +92,15 @@ def _instance() -> Json:
     }
 
 
+def _deleted_instances() -> Json:
+    return {
+        "operationId": "getDeletedInstances",
+        "summary": "Deleted instances of which backups are left, with `collect.deleted_instances`",
+        "parameters": [_PROJECTS],
+        "responses": {"200": _response("The deleted instances", DeletedInstancesDocument.__name__)},
+    }
+
+
 def _document() -> Json:
     return {
         "operationId": "getOpenApi",
@@ -105,6 +121,6 @@ def _response(description: str, schema: str) -> Json:
 
 def _schemas() -> Json:
     _, components = msgspec.json.schema_components(
-        (StatusDocument, InstanceDocument, ErrorDocument), ref_template=_SCHEMAS + "{name}"
+        (StatusDocument, InstanceDocument, DeletedInstancesDocument, ErrorDocument), ref_template=_SCHEMAS + "{name}"
     )
     return components

@@ -26,10 +26,10 @@ def similar_names(evaluation: Evaluation, wanted: InstanceId) -> tuple[list[tupl
     return paths, _message(evaluation, wanted)
 
 
-def similar_projects(evaluation: Evaluation, wanted: str) -> tuple[list[tuple[str, str]], str]:
-    """The names of similar projects and the paths of their windows, and what is known about the one asked for."""
+def similar_projects(evaluation: Evaluation, wanted: str, page: str) -> tuple[list[tuple[str, str]], str]:
+    """The names of similar projects and their paths on a page, and what is known about the one asked for."""
     names = get_close_matches(wanted, evaluation.by_project, MAX_SUGGESTIONS, 0.5)
-    paths = [(name, f"windows?{urlencode({'project': name})}") for name in names]
+    paths = [(name, f"{page}?{urlencode({'project': name})}") for name in names]
     return paths, _project_message(evaluation, wanted)
 
 

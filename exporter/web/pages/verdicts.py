@@ -110,7 +110,7 @@ def next_step(verdict: Verdict) -> str:
 NEXT_STEPS: Mapping[Finding, str] = {
     Finding.DATA_UNREADABLE: "Enable the key again, or restore access to it, before it is destroyed.",
     Finding.BACKUPS_DISABLED: "Create a backup now, then enable automated backups.",
-    Finding.NEVER_SUCCEEDED: "Create a backup now, and check why automated runs bring none.",
+    Finding.NEVER_SUCCEEDED: "Create a backup now, and find out why there is no automated one.",
     Finding.STALE_CRITICAL: "Create a backup now; then find out why automated runs fail.",
     Finding.STALE: "Create a backup now; then find out why automated runs fail.",
     Finding.LAST_RUN_FAILED: "Look up the error of the run; create a backup if it will not be retried soon.",

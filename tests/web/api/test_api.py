@@ -21,7 +21,7 @@ from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.runtime import Exporter
 from exporter.simulator import WORLDS, Simulator
 from exporter.simulator.scenarios import SCENARIOS
-from exporter.simulator.worlds import Project
+from exporter.simulator.worlds import DELETED, Project
 from exporter.verdict.evaluate import evaluate
 from exporter.verdict.listing import SORT_KEYS
 from exporter.verdict.rules import WORST_FIRST, Protection
@@ -34,6 +34,7 @@ from tests.support.processes import Response, fetch
 from tests.support.web import serving
 
 PROJECTS = ("museum", "shop-prod", "sealed")
+COLLECT = {"recovery_times": True, "deleted_instances": True}
 POLICIES = [{"match": {"instance": "nothing"}}, {"match": {"instance": "stale"}, "max_age": "26h", "grace": "0s"}]
 
 
@@ -41,7 +42,7 @@ POLICIES = [{"match": {"instance": "nothing"}}, {"match": {"instance": "stale"},
 def url() -> Iterator[str]:
     """The URL of an exporter that has polled three projects, one of which it may not read."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
-        settings = config(simulator.url, PROJECTS, policies=POLICIES, collect={"recovery_times": True})
+        settings = config(simulator.url, PROJECTS, policies=POLICIES, collect=COLLECT)
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         exporter.poll_once(lambda _done, _total: None)
         with serving(application(exporter)) as server:
@@ -235,6 +236,36 @@ def test_an_unknown_instance_returns_404_and_says_why(url: str, path: str, messa
     assert (status, text[: len(message)]) == (404, message)
 
 
+def test_deleted_instances_are_listed_with_what_is_left_of_them(url: str) -> None:
+    document = get(url, "api/v1/deleted-instances?project=museum")
+    found = {f"{of['instance_id']} {of['deleted']}": of for of in document["instances"]}
+    assert len(found) == len(DELETED)
+    assert (document["now"], document["collected"]) == ("2026-11-23T12:00:00Z", True)
+    final = found["former-final 2026-10-26T12:00:00Z"]
+    assert final.pop("newest_backup_name").startswith("projects/museum/backups/")
+    assert final == {
+        "project": "museum",
+        "instance_id": "former-final",
+        "deleted": "2026-10-26T12:00:00Z",
+        "retained": 1,
+        "retained_size_bytes": 12 * 2**30,
+        "newest_backup": "2026-10-26T11:54:48Z",
+        "newest_backup_type": "final",
+        "last_expiry": "2026-11-25T12:00:00Z",
+        "last_expiry_status": "reported",
+        "labels": {"env": "prod", "team": "storefront"},
+        "read_at": "2026-11-23T12:00:00Z",
+    }
+    nothing = found["former-failing 2026-11-19T12:00:00Z"]
+    assert nothing["retained"] == 0
+    assert {nothing[name] for name in ("newest_backup", "newest_backup_name", "last_expiry", "last_expiry_status")} == {
+        None
+    }
+    projects = [of["project"] for of in get(url, "api/v1/deleted-instances")["instances"]]
+    assert set(projects) == {"museum", "shop-prod"}
+    assert get(url, "api/v1/deleted-instances?project=nowhere")["instances"] == []
+
+
 @pytest.mark.parametrize("path", ["api/v1/instances/museum", "api/v1/instances/", "api/v1/openapi", "api/v1/"])
 def test_other_paths_of_the_api_return_404(url: str, path: str) -> None:
     assert fetch(url + path).status == 404
@@ -294,6 +325,7 @@ def test_responses_are_as_the_openapi_document_describes_them(url: str) -> None:
     validate(openapi, "/api/v1/status", status)
     validate(openapi, "/api/v1/status", fetch(f"{url}api/v1/status?limit=x"))
     validate(openapi, "/api/v1/openapi.json", fetch(f"{url}api/v1/openapi.json"))
+    validate(openapi, "/api/v1/deleted-instances", fetch(f"{url}api/v1/deleted-instances"))
     path = "/api/v1/instances/{project}/{instance}"
     validate(openapi, path, fetch(f"{url}api/v1/instances/museum/nothing"))
     instances = json.loads(status.text)["instances"]
