@@ -41,6 +41,7 @@ class RecoveryPointSource(StrEnum):
 
     BACKUP = "backup"
     SKIPPED_RUN = "skipped_run"  # there was no new data since the newest backup
+    VAULT = "vault"  # a backup by a backup plan, in a vault of Backup and DR
 
 
 @dataclass(frozen=True, slots=True)
