@@ -50,6 +50,7 @@ def demo_config(endpoint: str, speed: float) -> Config:
                 "recovery_times": True,
                 "recovery_times_every": f"{round(interval * 200)}ms",
                 "deleted_instances": True,
+                "backup_dr": True,
             },
             "state": {"path": None},
         }

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from exporter.facts.backup_plans import InstancePlan, InstancePlans
 from exporter.facts.deleted_instances import DeletedInstance
 from exporter.facts.recovery_times import RecoveryTimes
 
@@ -27,18 +28,20 @@ class CollectionStatus:
     up: bool
     message: str = ""  # why it failed and what to do; empty after a success
     missing_permission: str | None = None  # the IAM permission for lack of which it failed
+    resource: str = ""  # the project in which that is missing, if it is another one
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """The collected facts about one instance.
+    """The collected facts about one instance; None where they are not collected, or were never read.
 
-    `recovery_times` are those that were read last, None where none are known. `settings_changed` is when the settings
-    on which its recovery window depends were last seen to change, None if they were not since they are watched.
+    `settings_changed` is when the settings on which its recovery window depends were last seen to change, None if they
+    were not since they are watched.
     """
 
     recovery_times: RecoveryTimes | None = None
     settings_changed: datetime | None = None
+    plan: InstancePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,19 @@ class Collected:
     recovery_times: Mapping[str, RecoveryTimes] = field(default_factory=dict)
     settings_changed: Mapping[str, datetime] = field(default_factory=dict)
     deleted_instances: tuple[DeletedInstance, ...] = ()
+    plans: InstancePlans | None = None
+
+    @property
+    def plans_behind(self) -> bool:
+        """Whether the last round did not read the backup plan of some instance."""
+        last_round = self.status.get(Collection.BACKUP_DR)
+        return bool((self.plans and self.plans.carried_over) or (last_round and not last_round.up))
 
     def of(self, instance_name: str) -> InstanceFacts:
         """The facts about an instance."""
         times, changed = self.recovery_times.get(instance_name), self.settings_changed.get(instance_name)
-        return InstanceFacts(times, changed) if times or changed else NOTHING
+        plan = self.plans.by_instance.get(instance_name) if self.plans else None
+        return InstanceFacts(times, changed, plan) if times or changed or plan else NOTHING
 
     def with_status(self, collection: Collection, status: CollectionStatus | None) -> "Collected":
         """The same facts after another round of a collection; without a status if it has nothing to read."""

@@ -42,6 +42,7 @@ class RecoveryPointSource(StrEnum):
     BACKUP = "backup"
     SKIPPED_RUN = "skipped_run"  # there was no new data since the newest backup
     LOG = "log"  # transaction logs since a backup
+    VAULT = "vault"  # a backup by a backup plan, in a vault of Backup and DR
 
 
 @dataclass(frozen=True, slots=True)

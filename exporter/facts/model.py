@@ -232,6 +232,11 @@ class Instance:
             self.is_primary and self.state is InstanceState.RUNNABLE and self.activation is not ActivationPolicy.NEVER
         )
 
+    @property
+    def has_backup_plan(self) -> bool:
+        """In the enhanced tier: backed up by Backup and DR, if it is associated with a backup plan there."""
+        return self.can_have_backups and self.backups.tier in (BackupTier.ENHANCED, BackupTier.ADVANCED)
+
 
 NO_CODE = "unspecified"  # the label of an error without a code
 

@@ -18,6 +18,18 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+class IncompleteRoundError(Exception):
+    """A round that read some facts, which are in `collected`, but not all of them.
+
+    `resource` is the project that could not be read.
+    """
+
+    def __init__(self, collected: Collected, error: SourceError, resource: str) -> None:
+        super().__init__(str(error))
+        self.collected = collected
+        self.status = CollectionStatus(False, str(error), error.missing_permission, resource)
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """What a collector needs for one round: the project before this poll, what the poll has read, and the time."""
@@ -43,7 +55,7 @@ class Round:
 class Collector:
     """How one collection is read: whether a poll has a round of it, and the facts after that.
 
-    `read` raises SourceError.
+    `read` raises SourceError or IncompleteRoundError.
     """
 
     collection: Collection
@@ -57,13 +69,20 @@ def collect(collectors: Iterable[Collector], this_round: Round) -> Collected:
     for collector in collectors:
         if not collector.due(this_round):
             continue
-        result = result_or_error(partial(collector.read, this_round, collected))
+        result = result_or_error(partial(_round, collector, this_round, collected))
         if isinstance(result, SourceError):
-            status = CollectionStatus(False, str(result), result.missing_permission)
-        else:
-            collected, status = result, CollectionStatus(up=True)
+            result = collected, CollectionStatus(False, str(result), result.missing_permission)
+        collected, status = result
         collected = collected.with_status(collector.collection, status)
     return collected
+
+
+def _round(collector: Collector, this_round: Round, collected: Collected) -> tuple[Collected, CollectionStatus]:
+    """The facts after a round of a collector, and its status. Raises SourceError."""
+    try:
+        return collector.read(this_round, collected), CollectionStatus(up=True)
+    except IncompleteRoundError as error:
+        return error.collected, error.status
 
 
 def log_change(before: ProjectStatus, after: ProjectStatus) -> None:

@@ -15,10 +15,12 @@ from exporter.facts.model import Clock, PollResult
 from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
 from exporter.polling import collect
+from exporter.polling.backup_plans import plans_collector
 from exporter.polling.compute_lock import ComputeLockedSource
 from exporter.polling.deleted_instances import deleted_instances_collector
 from exporter.polling.recovery_times import RecoveryTimesReader
 from exporter.polling.shard import Shard
+from exporter.polling.shared_plans import SharedPlans
 from exporter.polling.targets import Selectors, Targets, resolve, selects
 from exporter.polling.workers import WorkerPool
 from exporter.scan.incremental import ScanOptions, scan
@@ -83,6 +85,7 @@ class Poller:
         self._lock = threading.RLock()
         self._compute_lock = threading.Lock()
         self._targets = self._resolve_targets()
+        self._shared_plans = SharedPlans(config.poll.interval)
         self._collectors = self._make_collectors()
         self._recovery_times: RecoveryTimesReader | None = None
         if config.collect.recovery_times:
@@ -280,7 +283,7 @@ class Poller:
             partial(self._report_unreadable, project),
             self._config.poll.full_listing_every,
         )
-        source = ComputeLockedSource(self._source(), self._compute_lock)
+        source = ComputeLockedSource(self._source(), self._compute_lock, self._shared_plans)
         with self._compute_lock:
             return scan(source, project, self._dependencies.clock(), options, before, full=full)
 
@@ -289,6 +292,7 @@ class Poller:
             deleted_instances_collector(
                 lambda project: self._polled_selectors.get(project, ()), self._shard, self._report_unreadable
             ),
+            plans_collector(self._report_unreadable),
         )
         enabled = self._config.collect.collections
         return tuple(collector for collector in collectors if collector.collection in enabled)
@@ -296,7 +300,7 @@ class Poller:
     def _collect(self, before: ProjectStatus, scan: ProjectScan) -> Collected:
         if not self._collectors:
             return before.collected
-        source = ComputeLockedSource(self._source(), self._compute_lock)
+        source = ComputeLockedSource(self._source(), self._compute_lock, self._shared_plans)
         with self._compute_lock:
             return collect.collect(self._collectors, collect.Round(source, before, scan, self._dependencies.clock()))
 

@@ -127,9 +127,6 @@ def test_search_target_of_the_example_is_valid_when_uncommented() -> None:
         (MINIMAL + "collect: {recovery_times_every: 0s}", [
             "c.yaml:2: collect.recovery_times_every: must be longer than 0s"
         ]),
-        (MINIMAL + "collect: {backup_dr: true}", [
-            "c.yaml:2: collect.backup_dr: is not available in this release; leave it false"
-        ]),
     ],
 )  # fmt: skip
 def test_problem_names_file_line_and_key(text: str, expected: list[str]) -> None:

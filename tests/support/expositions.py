@@ -14,6 +14,7 @@ from exporter.metrics import catalogue
 from exporter.metrics.exposition import OPENMETRICS, Exposition
 from exporter.metrics.instrumentation import Instrumentation
 from exporter.metrics.metric import Age, Number, number
+from exporter.polling.backup_plans import plans_collector
 from exporter.polling.collect import Round, collect
 from exporter.polling.deleted_instances import deleted_instances_collector
 from exporter.polling.recovery_times import RecoveryTimesReader
@@ -24,6 +25,7 @@ from exporter.verdict.evaluate import Evaluation, evaluate
 from tests.support.builders import EXPORTER_INFO, WorldSource, config, scan_options
 
 COLLECT = {"user_labels": ["team", "env"], "recovery_times": True, "deleted_instances": True}
+ALL_COLLECTIONS = {**COLLECT, "backup_dr": True}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -74,7 +76,10 @@ def polled(world: World, status: ProjectStatus, settings: Config) -> ProjectStat
     """The status of a project after another poll, which selects every instance."""
     source, now = WorldSource(world), world.clock()
     project_scan = scan(source, status.project, now, scan_options(), status.scan)
-    collectors = [deleted_instances_collector(lambda _project: (InstanceSelector(),), Shard(), lambda *_: None)]
+    collectors = [
+        deleted_instances_collector(lambda _project: (InstanceSelector(),), Shard(), lambda *_: None),
+        plans_collector(lambda *_: None),
+    ]
     enabled = [collector for collector in collectors if collector.collection in settings.collect.collections]
     collected = collect(enabled, Round(source, status, project_scan, now))
     if settings.collect.recovery_times:
@@ -100,7 +105,7 @@ def unreadable(project: str, kind: str, fields: str) -> None:
 
 def evaluate_world_twice(world: World, later: timedelta) -> Evaluation:
     """The evaluation after two polls of every project of a world, `later` apart."""
-    snapshot, settings = Snapshot(), config(collect=COLLECT)
+    snapshot, settings = Snapshot(), config(collect=ALL_COLLECTIONS)
     for elapsed in (timedelta(), later):
         assert isinstance(world.clock, SimulatedClock)
         world.clock.advance(elapsed)

@@ -12,6 +12,14 @@ from typing import TypeVar
 
 from exporter.config import Policy
 from exporter.config.schema import DEFAULT_POLICY, Expected
+from exporter.facts.backup_plans import (
+    UNREAD,
+    AssociationState,
+    InstancePlan,
+    PlanAssociation,
+    PlanRule,
+    RuleStatus,
+)
 from exporter.facts.collected import NOTHING, InstanceFacts
 from exporter.facts.model import (
     ActivationPolicy,
@@ -70,7 +78,8 @@ class RandomCase:
     now: datetime
     read_at: datetime
     stale_after: timedelta
-    collected: InstanceFacts = NOTHING
+    collected: InstanceFacts = NOTHING  # without the plan
+    plan: InstancePlan | None = None
 
 
 def random_case(random: Random) -> RandomCase:
@@ -86,7 +95,35 @@ def random_case(random: Random) -> RandomCase:
         instance = replace(instance, created=now - random.choice((NO_TIME, MICROSECOND, HOUR, DAY)))
     read_at = _read_at(random, instance, now, stale_after)
     collected = _collected(random, instance, policy, now, read_at)
-    return RandomCase(instance, runs, policy, now, read_at, stale_after, collected)
+    case = RandomCase(instance, runs, policy, now, read_at, stale_after, collected)
+    return _with_plan(random, case) if random.random() < 0.2 else case
+
+
+def _with_plan(random: Random, case: RandomCase) -> RandomCase:
+    """The case with an instance of the enhanced tier, which is judged by its backup plan unless it is a replica."""
+    tier = random.choice((BackupTier.ENHANCED, BackupTier.ENHANCED, BackupTier.ADVANCED))
+    instance = replace(case.instance, backups=replace(case.instance.backups, tier=tier))
+    if not instance.can_have_backups:
+        return replace(case, instance=instance)
+    return replace(case, instance=instance, plan=_plan(random, case.policy, case.now))
+
+
+def _plan(random: Random, policy: Policy, now: datetime) -> InstancePlan:
+    if random.random() < 0.05:
+        return UNREAD
+    if random.random() < 0.1:
+        return InstancePlan()
+    state = _mostly(random, AssociationState.ACTIVE, AssociationState)
+    rules = (_plan_rule(random, policy, now, number) for number in range(random.choice((0, 1, 1, 1, 2, 3))))
+    return InstancePlan(association=PlanAssociation("association", "gold", "vault", state, tuple(rules)))
+
+
+def _plan_rule(random: Random, policy: Policy, now: datetime, number: int) -> PlanRule:
+    ages = (HOUR, random.random() * 4 * DAY, policy.max_age, policy.max_age, policy.critical_age, policy.critical_age)
+    last_success = now - random.choice(ages) - random.choice(OFFSETS) if random.random() < 0.75 else None
+    if last_success is None:
+        return PlanRule(f"rule-{number}", random.choice((RuleStatus.FIRST_BACKUP_PENDING, *RuleStatus)))
+    return PlanRule(f"rule-{number}", _mostly(random, RuleStatus.SUCCEEDED, RuleStatus), last_success)
 
 
 def _policy(random: Random) -> Policy:
@@ -242,7 +279,7 @@ def _collected(random: Random, instance: Instance, policy: Policy, now: datetime
     settings_changed = random.choice(
         (None, None, None, now - DAY, now - days - DAY + random.choice(OFFSETS), now - 100 * DAY)
     )
-    if random.random() < 0.3:
+    if random.random() < 0.5:
         return InstanceFacts(settings_changed=settings_changed)
     asked_at = read_at - random.choice((NO_TIME, 10 * MINUTE, DAY, 3 * DAY))
     lag = random.choice((3 * MINUTE, 3 * MINUTE, 3 * DAY, -SECOND, policy.max_pitr_lag + random.choice(OFFSETS)))

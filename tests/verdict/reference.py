@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from exporter.config import Policy
+from exporter.facts.backup_plans import InstancePlan
 from exporter.facts.collected import InstanceFacts
 from exporter.facts.model import BackupRun, Instance
 
@@ -73,23 +74,33 @@ def reference_verdict(
     stale_after: timedelta,
     *,
     collected: InstanceFacts,
+    plan: InstancePlan | None,
 ) -> ReferenceVerdict:
-    """Return the verdict on an instance by facts read at `read_at`; its runs may come in any order."""
+    """Return the verdict on an instance by facts read at `read_at`; its runs may come in any order.
+
+    With a plan, the instance is in the enhanced tier, and backup plans are collected.
+    """
     runs = sorted(runs, key=lambda run: run.order)
-    exemption = _exemption(instance, runs, policy, now)
-    recovery_point, source = _recovery_point(instance, runs, collected)
+    exemption = _exemption(instance, runs, policy, now, plan)
+    recovery_point, source = _recovery_point_of_plan(plan) if plan else _recovery_point(instance, runs, collected)
     findings = set()
     if not exemption:
-        findings = _findings(instance, runs, policy, now, read_at)
+        if plan:
+            findings = _findings_by_plan(instance, plan, policy, now)
+        else:
+            findings = _findings(instance, runs, policy, now, read_at)
+            findings |= _findings_by_recovery_times(instance, policy, now, collected)
         findings |= _findings_by_recovery_point(recovery_point, policy, now)
-        findings |= _findings_by_recovery_times(instance, policy, now, collected)
+    # Choice: without any facts about the plan nothing is known, whenever they were first asked for (decision 39).
+    never_read = plan is not None and not plan.read
     return ReferenceVerdict(
-        state=_state(exemption, findings, now - read_at > stale_after),
+        state=_state(exemption, findings, never_read or now - read_at > stale_after),
         findings=frozenset(findings),
         exemption=exemption,
         recovery_point=recovery_point,
         recovery_point_source=source,
-        next_due=_next_due(instance, runs, exemption, now),
+        # Choice: the schedule of a plan is not the backup window of the instance (decision 39).
+        next_due=None if plan else _next_due(instance, runs, exemption, now),
         runs={
             backup_type: _runs_of_type([run for run in runs if run.type.lower() == backup_type])
             # A run that is no longer listed only shows that a backup was deleted.
@@ -109,7 +120,9 @@ def _state(exemption: str | None, findings: set[str], facts_are_stale: bool) -> 
     return "at_risk" if states else "protected"
 
 
-def _exemption(instance: Instance, runs: Sequence[BackupRun], policy: Policy, now: datetime) -> str | None:
+def _exemption(
+    instance: Instance, runs: Sequence[BackupRun], policy: Policy, now: datetime, plan: InstancePlan | None
+) -> str | None:
     if policy.expected == "never":
         return "ignored"
     if instance.state == "PENDING_CREATE":
@@ -130,6 +143,11 @@ def _exemption(instance: Instance, runs: Sequence[BackupRun], policy: Policy, no
         return "stopped"
     if instance.state == "SUSPENDED":
         return "suspended"
+    if plan:
+        # Choice: a backup succeeded if the API tells up to when (decision 39).
+        conclusive = _recovery_point_of_plan(plan)[0] or _failed_rules(plan)
+        return None if _is_past_grace(instance, policy, now) or conclusive else "new"
+    # Choice: replicas and external servers are never in the tier themselves; they are exempt before.
     if instance.backups.tier in ("ENHANCED", "ADVANCED"):
         return "managed_elsewhere"
     return "new" if _is_new(instance, runs, policy, now) else None
@@ -255,12 +273,38 @@ def _keeps_logs(instance: Instance) -> bool:
     return primary and instance.backups.pitr_enabled is True
 
 
+def _findings_by_plan(instance: Instance, plan: InstancePlan, policy: Policy, now: datetime) -> set[str]:
+    recovery_point, _ = _recovery_point_of_plan(plan)
+    active = plan.association is not None and plan.association.state.value in ("ACTIVE", "CREATING", "UPDATING")
+    past_grace = _is_past_grace(instance, policy, now)
+    holds = {
+        "backups_disabled": plan.read and not active,
+        "never_succeeded": plan.read and past_grace and not recovery_point,
+        "last_run_failed": _failed_rules(plan),
+        # Choice: a revoked key is a fact about the instance, and its backups cannot be restored either (decision 39).
+        "data_unreadable": _key_is_revoked(instance),
+    }
+    return {finding for finding, condition in holds.items() if condition}
+
+
+def _failed_rules(plan: InstancePlan) -> list[str]:
+    rules = plan.association.rules if plan.association else ()
+    return [rule.id for rule in rules if rule.status.value in ("FAILED", "PERMISSION_DENIED")]
+
+
+def _recovery_point_of_plan(plan: InstancePlan) -> tuple[datetime | None, str | None]:
+    """Return the newest consistency time of any rule, and what it rests on."""
+    rules = plan.association.rules if plan.association else ()
+    newest = max((rule.last_success for rule in rules if rule.last_success), default=None)
+    return newest, "vault" if newest else None
+
+
 def _recovery_point(
     instance: Instance, runs: Sequence[BackupRun], collected: InstanceFacts
 ) -> tuple[datetime | None, str | None]:
     """Return the moment up to which a restore loses nothing, and what it rests on."""
     restorable = _restorable(runs)
-    if not restorable:  # Choice: point-in-time recovery needs a backup to begin with (decision 34)
+    if not restorable:  # Choice: point-in-time recovery needs a backup to begin with (decision 35)
         return None, None
     newest_start = _started_last(restorable).effective_start
     by_runs = _recovery_point_by_runs(runs, newest_start)

@@ -1,6 +1,7 @@
 """The exporter's verdict equals that of a second implementation, on random instances."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from random import Random
 
@@ -21,15 +22,17 @@ NUMBER_OF_CASES = 10_000
 
 def expected_verdict(case: RandomCase) -> ReferenceVerdict:
     return reference_verdict(
-        case.instance, case.runs, case.policy, case.now, case.read_at, case.stale_after, collected=case.collected
+        *(case.instance, case.runs, case.policy, case.now, case.read_at, case.stale_after),
+        collected=case.collected,
+        plan=case.plan,
     )
 
 
 def actual_verdict(case: RandomCase) -> ReferenceVerdict:
     """The exporter's verdict in the words of the reference."""
     freshness = Freshness(case.read_at, case.stale_after)
-    past = history(case.runs)
-    verdict = assess_module.assess(case.instance, past, case.policy, case.now, freshness, case.collected)
+    facts = replace(case.collected, plan=case.plan)
+    verdict = assess_module.assess(case.instance, history(case.runs), case.policy, case.now, freshness, facts)
     return ReferenceVerdict(
         state=verdict.state.value,
         findings=frozenset(finding.value for finding in verdict.findings),

@@ -34,6 +34,8 @@ PAGES = (
     "instances/museum/pitr-lagging",
     "instances/museum/pitr-without-earliest",
     "instances/museum/never",
+    "instances/museum/enhanced-failing",
+    "instances/museum/enhanced-unplanned",
     "instances/museum/failin",
     "instances/nowhere/a/b",
     "windows",
@@ -81,7 +83,7 @@ class Page(HTMLParser):
 def url() -> Iterator[str]:
     """The URL, with a path, of an exporter that has polled the demo world."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
-        collect = {"recovery_times": True, "deleted_instances": True}
+        collect = {"recovery_times": True, "deleted_instances": True, "backup_dr": True}
         settings = config(simulator.url, ("museum", "shop-prod", "sealed"), collect=collect)
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         exporter.poll_once(lambda _done, _total: None)

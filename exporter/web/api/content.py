@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import overload
 
 from exporter.config import Config
+from exporter.facts.backup_plans import InstancePlan
 from exporter.facts.counters import Durations
 from exporter.facts.daily import InstanceDay, ProjectDay
 from exporter.facts.deleted_instances import DeletedInstance as DeletedInstanceFacts
@@ -28,6 +29,8 @@ from exporter.web.api.documents import (
     DeletedInstancesDocument,
     Instance,
     InstanceDocument,
+    Plan,
+    PlanRule,
     Policy,
     Project,
     RecoveryTimes,
@@ -70,6 +73,7 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
         first_seen=_second(record.counters.first_seen),
         backups={_word(backup_type): _backups(backup_type, record) for backup_type in _types(record)},
         runs=[_run(run) for run in verdict.history.runs],
+        plan=_plan(verdict.collected.plan, evaluation, verdict) if verdict.collected.plan else None,
         days=[_day(project_day, day, evaluation.now) for project_day, day in days],
     )
 
@@ -248,6 +252,27 @@ def _run(run: BackupRun) -> Run:
         size_bytes=run.size_bytes,
         location=run.location,
         error=RunError(run.error.code, run.error.message) if run.error else None,
+    )
+
+
+def _plan(plan: InstancePlan, evaluation: Evaluation, verdict: Verdict) -> Plan:
+    association, plans = plan.association, evaluation.by_project[verdict.instance.id.project].collected.plans
+    return Plan(
+        plan=association.plan if association else None,
+        vault=association.vault or None if association else None,
+        state=_word(association.state) if association else None,
+        rules=[
+            PlanRule(
+                rule=rule.id,
+                status=_word(rule.status),
+                last_success=rule.last_success,
+                retention_seconds=_seconds(rule.retention),
+                failures_total=plan.failures.get(rule.id, 0),
+                error=RunError(rule.error.code, rule.error.message) if rule.error else None,
+            )
+            for rule in plan.rules
+        ],
+        read_at=_second(plans.facts_read_at(verdict.instance.id.name)) if plans else None,
     )
 
 

@@ -34,7 +34,7 @@ from tests.support.processes import Response, fetch
 from tests.support.web import serving
 
 PROJECTS = ("museum", "shop-prod", "sealed")
-COLLECT = {"recovery_times": True, "deleted_instances": True}
+COLLECT = {"recovery_times": True, "deleted_instances": True, "backup_dr": True}
 POLICIES = [{"match": {"instance": "nothing"}}, {"match": {"instance": "stale"}, "max_age": "26h", "grace": "0s"}]
 
 
@@ -373,7 +373,7 @@ def test_numbers_carry_their_unit_in_their_name(url: str) -> None:
     assert all(name.endswith(("_bytes", "_seconds", "_seconds_sum", "_share")) for name in numbers), numbers
     assert {name for name, of in types.items() if "integer" in of and not name.endswith("_bytes")} == {
         *("selected", "number", "min_retained", "retention_backups", "retained", "consecutive_failures", "due"),
-        "run_duration_seconds_count",
+        *("run_duration_seconds_count", "failures_total"),
     }
 
 
