@@ -240,8 +240,10 @@ def test_outcomes_of_days_on_which_the_api_could_not_be_read() -> None:
 
 def test_outcome_of_a_failed_run_remains_while_another_run_of_the_day_is_listed() -> None:
     failed, on_demand = run(S.FAILED), run(ago=4 * HOUR, kind=BackupType.ON_DEMAND)
-    days = Days().poll(NOW, failed, on_demand, run(ago=32 * HOUR)).poll(NOW + DAY, on_demand, run(ago=-16 * HOUR))
-    assert days.day(23).outcome is S.FAILED
+    late = run(S.RUNNING, ago=32 * HOUR)
+    days = Days().poll(MIDNIGHT - HOUR, late).poll(NOW, failed, on_demand, late)
+    days.poll(NOW + DAY, on_demand, replace(late, status=S.SUCCESSFUL), run(ago=-16 * HOUR))
+    assert (days.day(22).outcome, days.day(23).outcome) == (S.SUCCESSFUL, S.FAILED)
 
 
 def test_nothing_is_recorded_while_the_clock_is_behind() -> None:
