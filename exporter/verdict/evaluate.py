@@ -138,7 +138,7 @@ def project_verdicts(
             and known.collected == facts
             and cached.facts_read_at(name) <= read_at
             and now <= cached.valid_until[name]
-            and (known.state is Protection.UNKNOWN) is (now > expiry or facts.plan is UNREAD)
+            and (known.state is Protection.UNKNOWN) is (now > expiry)
         ):
             verdicts[name], until[name] = known, cached.valid_until[name]
         else:
