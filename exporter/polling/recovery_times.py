@@ -12,7 +12,7 @@ from exporter.facts.model import Clock, Instance, InstanceId, InstanceState
 from exporter.facts.record import ProjectScan
 from exporter.facts.recovery_times import RecoveryTimes
 from exporter.polling.collect import result_or_error
-from exporter.polling.schedule import Schedule
+from exporter.polling.instance_schedule import Schedule
 from exporter.scan import parse
 from exporter.scan.incremental import CLOCK_SKEW
 from exporter.scan.source import Source, SourceError

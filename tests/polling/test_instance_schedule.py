@@ -9,8 +9,8 @@ import pytest
 
 from exporter.facts.model import InstanceId
 from exporter.googleapis.retry import RateLimiter, UnusedSlots
+from exporter.polling.instance_schedule import Schedule
 from exporter.polling.recovery_times import CONCURRENCY, MAX_WAIT
-from exporter.polling.schedule import Schedule
 
 EVERY = 3600.0
 NAMES = [InstanceId("shop", f"db-{number}") for number in range(10)]
