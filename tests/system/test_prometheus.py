@@ -5,11 +5,11 @@ from pathlib import Path
 
 from tests.support.builders import eventually
 from tests.support.processes import exporter, is_up, prometheus, query
-from tests.verdict.test_scenarios import VERDICTS
+from tests.verdict.test_scenarios import PLAN_VERDICTS, VERDICTS
 
 
 def test_prometheus_scrapes_the_exporter(tmp_path: Path) -> None:
-    expected = Counter(state for state, _, _ in VERDICTS.values())
+    expected = Counter(state for state, _, _ in (VERDICTS | PLAN_VERDICTS).values())
     with exporter("demo", "--speed=60", log=tmp_path / "log") as running:
         assert eventually(lambda: is_up(f"{running.url}-/ready"))
         with prometheus(running.url, tmp_path / "prometheus") as url:
