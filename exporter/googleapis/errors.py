@@ -16,8 +16,13 @@ from exporter.scan.source import AbsentError, SourceError
 
 TRANSPORT_ERRORS = (exceptions.HTTPError, OSError)
 _QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
-_SEARCHES = {"projects.search"}
-_RESOURCE_MANAGER = _SEARCHES | {"projects.testIamPermissions"}
+_SEARCHES = {"projects.search", "folders.search", "searchAllResources"}
+_APIS_OF_CREDENTIALS = {  # enabled in the project of the credentials, not in the project that is read
+    "projects.search": "cloudresourcemanager.googleapis.com",
+    "folders.search": "cloudresourcemanager.googleapis.com",
+    "projects.testIamPermissions": "cloudresourcemanager.googleapis.com",
+    "searchAllResources": "cloudasset.googleapis.com",
+}
 DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
 
 
@@ -67,7 +72,8 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
     text = f"{method} of {subject}: {status} {message.rstrip('.')}"
     project = subject.partition(" ")[2]
     if status == 429 or reasons & _QUOTA_REASONS:
-        advice = "the API quota is exceeded; lower cloudsql.requests_per_minute or raise poll.interval"
+        interval = "refresh of the target" if method in _SEARCHES else "poll.interval"
+        advice = f"the API quota is exceeded; lower cloudsql.requests_per_minute or raise {interval}"
         return SourceError(PollResult.QUOTA, f"{text}; {advice}", retry_after=retry_after)
     if reasons & DISABLED_REASONS:
         advice = f"enable the API: gcloud services enable {_disabled_api(method, project)}"
@@ -106,8 +112,8 @@ def _is_api_error(body: bytes) -> bool:
 
 def _disabled_api(method: str, project: str) -> str:
     """The API of a method, and where to enable it."""
-    if method in _RESOURCE_MANAGER:
-        return "cloudresourcemanager.googleapis.com in the project of the credentials"
+    if method in _APIS_OF_CREDENTIALS:
+        return f"{_APIS_OF_CREDENTIALS[method]} in the project of the credentials"
     if method in BACKUP_DR_METHODS:
         return f"backupdr.googleapis.com --project={project}, and grant {PERMISSIONS[method].role} there"
     return f"sqladmin.googleapis.com --project={project}"
