@@ -5,6 +5,7 @@ UserError
 │   └── WebConfigError  web/config/load.py          exit code 2
 ├── CredentialsError    googleapis/credentials.py   exit code 1; 3 from `status` and `once`
 ├── ListenError         web/listeners.py            exit code 1
+├── SavedStateError     state/reader.py             exit code 1
 ├── StateInUseError     state/sqlite.py             exit code 1
 └── UnhealthyError      cli/healthcheck.py          exit code 1
 """

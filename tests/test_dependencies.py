@@ -1,8 +1,10 @@
 """The declared dependencies are all that the program needs: tests run with more packages than users install."""
 
+import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions, requires
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -44,3 +46,9 @@ def test_program_imports_only_declared_dependencies() -> None:
     imported = {canonicalize_name(owner) for name in loaded for owner in owners.get(name, ())}
     assert len(imported) > 10
     assert imported - all_dependencies() == set()
+
+
+def test_versions_of_all_dependencies_are_pinned() -> None:
+    constraints = (Path(__file__).parent.parent / "constraints.txt").read_text()
+    pinned = {canonicalize_name(name) for name in re.findall(r"^([\w.-]+)==", constraints, re.MULTILINE)}
+    assert all_dependencies() - pinned == {PROJECT}

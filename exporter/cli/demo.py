@@ -45,7 +45,7 @@ def demo_config(endpoint: str, speed: float) -> Config:
                 "interval": f"{round(interval * 1000)}ms",
                 "stale_after": f"{round(stale_after.total_seconds())}s",
             },
-            "collect": {"user_labels": ["team", "env"], "deleted_instances": True},
+            "collect": {"user_labels": ["team", "env"], "deleted_instances": True, "backup_dr": True},
             "state": {"path": None},
         }
     )

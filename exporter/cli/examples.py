@@ -32,6 +32,18 @@ _EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = MappingProxyType(
             ("one project", "check --project=shop-prod"),
             ("one instance", "check --instance=shop-prod/orders"),
         ),
+        "report": (
+            ("the last 30 days, to read and to print", "report > report.html"),
+            ("a quarter", "report --from=2026-07-01 --to=2026-09-30 > q3.html"),
+            ("for a spreadsheet", "report --output=csv > report.csv"),
+            ("of two shards", "report --output=json \\"),
+            ("", "    --state.path=data-0 --state.path=data-1 > report.json"),
+        ),
+        "state": (
+            ("what is kept, and is it sound?", "state check"),
+            ("a backup, after stopping the exporter", "state export backup.sqlite3"),
+            ("restore it in a new folder", "state import backup.sqlite3 --state.path=data"),
+        ),
         "once": (
             ("print the metrics", "once"),
             ("for node_exporter", "once \\"),

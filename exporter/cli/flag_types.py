@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from datetime import date
 from functools import wraps
 from pathlib import Path
 from typing import TypeVar
@@ -95,6 +96,17 @@ def fault(text: str) -> Fault:
     """`KIND[:PROJECT[:METHOD]]`."""
     kind, project, method = [*text.split(":"), "*", "*"][:3]
     return Fault(kind, project or "*", method or "*", seconds=10 if kind == "slow" else 0)
+
+
+@_flag_type
+def day(text: str) -> date:
+    """`YYYY-MM-DD`."""
+    try:
+        if len(text) == 10:
+            return date.fromisoformat(text)
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is not a date such as 2026-11-24")
 
 
 @_flag_type

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exporter import __version__
-from exporter.cli import flag_types, healthcheck
+from exporter.cli import flag_types, healthcheck, state
 from exporter.cli.check import ServiceState, check, report_unknown
 from exporter.cli.check_config import check_config
 from exporter.cli.completion import SHELLS, PrintCompletion
@@ -17,6 +17,8 @@ from exporter.cli.examples import NAME, examples
 from exporter.cli.formats import FORMATS
 from exporter.cli.once import once
 from exporter.cli.parser import Command, FlagError, Parser
+from exporter.cli.report import FORMATS as REPORT_FORMATS
+from exporter.cli.report import report
 from exporter.cli.serve import serve
 from exporter.cli.simulate import simulate
 from exporter.cli.status import status
@@ -76,8 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_check_config(add_command)
     _add_status(add_command)
     _add_check(add_command)
+    _add_report(add_command)
     _add_once(add_command)
     _add_healthcheck(add_command)
+    _add_state(add_command)
     _add_demo(add_command)
     _add_simulate(add_command)
     return parser
@@ -149,6 +153,43 @@ def _add_once(add_command: AddCommand) -> None:
 
 def _add_healthcheck(add_command: AddCommand) -> None:
     healthcheck.add_flags(add_command(healthcheck.NAME, healthcheck.healthcheck, healthcheck.SUMMARY))
+
+
+def _add_report(add_command: AddCommand) -> None:
+    parser = add_command("report", report, "print what happened on each day, from the kept history, for auditors")
+    _add_config_flags(parser)
+    parser.add_argument(
+        "--state.path",
+        dest="state_paths",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="state folder; may be repeated, for shards (default: state.path of the configuration)",
+    )
+    parser.add_argument(
+        "--from", dest="first_day", type=flag_types.day, metavar="DATE", help="first day (default: 30 days up to --to)"
+    )
+    parser.add_argument("--to", dest="last_day", type=flag_types.day, metavar="DATE", help="last day (default: today)")
+    parser.add_argument(
+        "--output", choices=tuple(REPORT_FORMATS), default="html", help="output format (default: %(default)s)"
+    )
+
+
+def _add_state(add_command: AddCommand) -> None:
+    parser = add_command("state", state.check, "check, export or import the kept state")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=Parser)
+    for name, run, summary, file in (
+        ("check", state.check, "check that the state is sound, and print what it contains", ""),
+        ("export", state.export, "copy the state into one new file; no exporter may be using it", "new file"),
+        ("import", state.import_, "copy an exported file into a folder without state", "file of `state export`"),
+    ):
+        action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        action.add_argument("--version", action="version", version=f"cloudsql-backup-exporter {__version__}")
+        if file:
+            action.add_argument("file", type=Path, metavar="FILE", help=file)
+        _add_config_flags(action)
+        _add_state_flags(action)
+        action.set_defaults(run=run)
 
 
 def _add_demo(add_command: AddCommand) -> None:

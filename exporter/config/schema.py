@@ -125,12 +125,13 @@ class CloudSql(_Section):
     api_version: Literal["v1", "v1beta4"] = "v1"
     endpoint: str | None = None
     resource_manager_endpoint: str | None = None
+    backup_dr_endpoint: str | None = None
     credentials: Credentials = Credentials.model_validate("adc")
     quota_project: Text | None = None
     universe_domain: Text | None = None
     requests_per_minute: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 300
 
-    @field_validator("endpoint", "resource_manager_endpoint")
+    @field_validator("endpoint", "resource_manager_endpoint", "backup_dr_endpoint")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         if value is None:
@@ -215,7 +216,7 @@ class Collect(_Section):
     backup_dr: Flag = False
     user_labels: tuple[Text, ...] = ()
 
-    @field_validator("recovery_times", "backup_dr")
+    @field_validator("recovery_times")
     @classmethod
     def _not_yet(cls, value: bool) -> bool:
         if value:

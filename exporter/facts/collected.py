@@ -7,6 +7,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from exporter.facts.backup_plans import InstancePlan, InstancePlans
 from exporter.facts.deleted_instances import DeletedInstance
 
 
@@ -25,11 +26,14 @@ class CollectionStatus:
     up: bool
     message: str = ""  # why it failed and what to do; empty after a success
     missing_permission: str | None = None  # the IAM permission for lack of which it failed
+    resource: str = ""  # the project in which that is missing, if it is another one
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceFacts:
-    """The collected facts about one instance."""
+    """The collected facts about one instance; None where they are not collected, or were never read."""
+
+    plan: InstancePlan | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +42,18 @@ class Collected:
 
     status: Mapping[Collection, CollectionStatus] = field(default_factory=dict, compare=False)
     deleted_instances: tuple[DeletedInstance, ...] = ()
+    plans: InstancePlans | None = None
 
-    def of(self, _instance_name: str) -> InstanceFacts:
+    @property
+    def plans_behind(self) -> bool:
+        """Whether the last round did not read the backup plan of some instance."""
+        last_round = self.status.get(Collection.BACKUP_DR)
+        return bool((self.plans and self.plans.carried_over) or (last_round and not last_round.up))
+
+    def of(self, instance_name: str) -> InstanceFacts:
         """The facts about an instance."""
-        return NOTHING
+        plan = self.plans.by_instance.get(instance_name) if self.plans else None
+        return InstanceFacts(plan=plan) if plan else NOTHING
 
     def with_status(self, collection: Collection, status: CollectionStatus) -> "Collected":
         """The same facts after another round of a collection."""

@@ -66,14 +66,15 @@ class ProjectDay:
 
 @dataclass(frozen=True, slots=True)
 class DailyRecord:
-    """The current day of a project and of its instances, and the day before, whose runs may still end.
+    """The current day of a project and of its instances.
 
-    `judged` are the verdicts that it contains already; not saved.
+    `later_outcomes` are those of runs of earlier days that became known on this day, by day and name of the instance;
+    they are saved with these days. `judged` are the verdicts that the record contains already; not saved.
     """
 
     project: ProjectDay
     instances: Mapping[str, InstanceDay] = field(default_factory=dict)
-    day_before: Mapping[str, InstanceDay] = field(default_factory=dict)
+    later_outcomes: Mapping[tuple[date, str], RunStatus] = field(default_factory=dict, compare=False)
     judged: Mapping[str, object] = field(default_factory=dict, compare=False)
 
 

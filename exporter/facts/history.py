@@ -1,5 +1,6 @@
 """History of one instance: what its runs say, before they are judged. Pure; knows neither policy nor clock."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from exporter.facts.model import BackupRun, BackupType, RunStatus
 from exporter.facts.packed_runs import PackedRuns, RunHeader
 
 MIN_USUAL, MAX_USUAL = 7, 14  # runs by which it is told what is usual
+_NONE = PackedRuns()
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class TypeHistory:
     """The runs of one backup type of one instance. Deleted runs only show that the instance has runs of the type.
 
     `usual_duration` and `usual_size` are medians of the successful runs before the newest one that report a duration or
-    a size, of the last MAX_USUAL of them; None if they are fewer than MIN_USUAL.
+    a size, of the last MAX_USUAL of them; None if they are fewer than MIN_USUAL. If the API lists fewer, expired runs
+    that it listed before are added.
     """
 
     newest: BackupRun | None = None
@@ -38,6 +41,7 @@ class RecoveryPointSource(StrEnum):
 
     BACKUP = "backup"
     SKIPPED_RUN = "skipped_run"  # there was no new data since the newest backup
+    VAULT = "vault"  # a backup by a backup plan, in a vault of Backup and DR
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class History:
     """All runs of one instance.
 
     `newest_success` is the restorable run, of any type, that started last. `recovery_point` is the time up to which
-    a restore loses nothing; it and its source are None while nothing can be restored.
+    a restore loses nothing; it and its source are None while nothing can be restored. `expired` are successful runs
+    that were listed before, as far as they are needed to tell what is usual.
     """
 
     runs: PackedRuns  # newest first
@@ -53,6 +58,7 @@ class History:
     newest_success: BackupRun | None
     recovery_point: datetime | None
     recovery_point_source: RecoveryPointSource | None
+    expired: PackedRuns = _NONE
 
     def of(self, backup_type: BackupType) -> TypeHistory:
         """The history of one type, empty where the instance has no runs of it."""
@@ -68,7 +74,9 @@ class History:
         return [run for run in self.runs.since(timestamp) if run.type is BackupType.AUTOMATED]
 
 
-def history(runs: Iterable[BackupRun], headers: Sequence[RunHeader] | None = None) -> History:
+def history(
+    runs: Iterable[BackupRun], headers: Sequence[RunHeader] | None = None, expired: PackedRuns = _NONE
+) -> History:
     """Summarize the runs of one instance, given in any order; `headers` are theirs, where the caller has them."""
     packed = runs if isinstance(runs, PackedRuns) else PackedRuns.of(runs)
     headers = packed.headers() if headers is None else headers
@@ -86,13 +94,36 @@ def history(runs: Iterable[BackupRun], headers: Sequence[RunHeader] | None = Non
     elif newest:
         recovery_point, source = run(newest.position).effective_start, RecoveryPointSource.BACKUP
     types = sorted({header.type for header in headers if header.status is not RunStatus.VANISHED})
+    by_type = {of: _type_history([header for header in headers if header.type is of], run) for of in types}
+    expired_headers = expired.headers()
     return History(
         runs=packed,
-        by_type={of: _type_history([header for header in headers if header.type is of], run) for of in types},
+        by_type={
+            of: _with_usual(found, [h for h in successes if h.type is of], [h for h in expired_headers if h.type is of])
+            for of, found in by_type.items()
+        },
         newest_success=run(newest.position) if newest else None,
         recovery_point=recovery_point,
         recovery_point_source=source,
+        expired=expired,
     )
+
+
+def expired_runs(known: History, listed: PackedRuns) -> PackedRuns:
+    """The successful runs that are no longer listed, of each type as many as are needed to tell what is usual."""
+    numbers = set(listed.numbers())
+    expired = [run for run in known.expired if int(run.id) not in numbers]
+    expired += [
+        replace(known.runs[header.position], location=None, error=None)  # without texts
+        for header in known.runs.headers()
+        if header.status is RunStatus.SUCCESSFUL and header.number not in numbers
+    ]
+    successes = Counter(header.type for header in listed.headers() if header.status is RunStatus.SUCCESSFUL)
+    needed: list[BackupRun] = []
+    for backup_type in {run.type for run in expired}:
+        of_type = sorted((run for run in expired if run.type is backup_type), key=lambda run: run.order, reverse=True)
+        needed += of_type[: max(0, MIN_USUAL + 1 - successes[backup_type])]
+    return PackedRuns.of(needed)
 
 
 def with_vanished(known: PackedRuns, listed: PackedRuns) -> PackedRuns:
@@ -128,7 +159,6 @@ def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> 
     restorable = [header for header in existing if header.status is RunStatus.SUCCESSFUL]
     since_success = takewhile(lambda header: header.status not in (RunStatus.SUCCESSFUL, RunStatus.SKIPPED), completed)
     sizes = [header.size_bytes for header in restorable if header.size_bytes is not None]
-    usual_seconds = _usual(header.duration for header in restorable[1:])
     return TypeHistory(
         newest=run(existing[0].position) if existing else None,
         newest_completed=run(completed[0].position) if completed else None,
@@ -138,14 +168,27 @@ def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> 
         retained=len(restorable),
         retained_bytes=sum(sizes) if sizes and len(sizes) == len(restorable) else None,
         oldest_retained_end=run(restorable[-1].position).end if restorable else None,
-        usual_duration=None if usual_seconds is None else timedelta(seconds=usual_seconds),
-        usual_size=_usual(header.size_bytes for header in restorable[1:]),
     )
 
 
-def _usual(values: Iterable[float | None]) -> float | None:
-    """The median of the first values that are known; None if they are too few."""
+def _with_usual(of_type: TypeHistory, successes: list[RunHeader], expired: list[RunHeader]) -> TypeHistory:
+    """The history of a type with what is usual, by its successful runs and expired ones, both newest first."""
+    if len(successes) + len(expired) <= MIN_USUAL or not successes:
+        return of_type
+    before = successes[1:]
+    earlier = [header for header in expired if header.scheduled < successes[0].scheduled]
+    seconds = _usual((h.duration for h in before), (h.duration for h in earlier))
+    return replace(
+        of_type,
+        usual_duration=None if seconds is None else timedelta(seconds=seconds),
+        usual_size=_usual((h.size_bytes for h in before), (h.size_bytes for h in earlier)),
+    )
+
+
+def _usual(values: Iterable[float | None], expired: Iterable[float | None]) -> float | None:
+    """The median of the first values that are known; None if they are too few, also with those of expired runs."""
     known = list(islice((value for value in values if value is not None), MAX_USUAL))
+    known += islice((value for value in expired if value is not None), max(0, MIN_USUAL - len(known)))
     return median(known) if len(known) >= MIN_USUAL else None
 
 

@@ -220,6 +220,11 @@ class Instance:
         """Backed up by Cloud SQL itself: neither a replica nor a server outside."""
         return not self.is_replica and self.type is not InstanceType.ON_PREMISES_INSTANCE
 
+    @property
+    def has_backup_plan(self) -> bool:
+        """In the enhanced tier: backed up by Backup and DR, if it is associated with a backup plan there."""
+        return self.can_have_backups and self.backups.tier in (BackupTier.ENHANCED, BackupTier.ADVANCED)
+
 
 NO_CODE = "unspecified"  # the label of an error without a code
 

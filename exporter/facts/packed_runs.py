@@ -123,10 +123,11 @@ class RunSpan(NamedTuple):
 class PackedRuns(Sequence[BackupRun]):
     """Runs of one instance, newest first. Immutable, and equal where the runs are.
 
-    `packed` and `texts` are all of its data, and may be saved.
+    `packed` and `texts` are all of its data, and may be saved; each run takes RUN_SIZE bytes of `packed`.
     """
 
     __slots__ = ("packed", "texts")
+    RUN_SIZE = _ROW.size
 
     def __init__(self, packed: bytes = b"", texts: tuple[str, ...] = ()) -> None:
         self.packed, self.texts = packed, tuple(map(intern, texts))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from exporter.facts.counters import Counters
-from exporter.facts.history import History, history, with_vanished
+from exporter.facts.history import History, expired_runs, history, with_vanished
 from exporter.facts.model import Instance
 from exporter.facts.packed_runs import PackedRuns
 
@@ -33,7 +33,9 @@ class Record:
             after, counters = self.history, self.counters.without_expired(now)
         else:
             headers = runs.headers()
-            after, counters = history(runs, headers), self.counters.updated(runs, headers, now)
+            recreated = instance.created != self.instance.created
+            expired = PackedRuns() if recreated else expired_runs(self.history, runs)
+            after, counters = history(runs, headers, expired), self.counters.updated(runs, headers, now)
         instance = self.instance if instance == self.instance else instance
         unchanged = after is self.history and counters is self.counters and instance is self.instance
         return self if unchanged else Record(instance, after, counters)

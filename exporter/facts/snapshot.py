@@ -34,6 +34,11 @@ class ProjectStatus:
         return self.scan.unreachable_regions if self.scan else ()
 
     @property
+    def carries_over(self) -> bool:
+        """Whether facts about some instance are older than the last good scan."""
+        return bool(self.scan and self.scan.carried_over) or self.collected.plans_behind
+
+    @property
     def last_success(self) -> datetime | None:
         """When the facts were read."""
         return self.scan.read_at if self.scan else None

@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 from urllib3 import exceptions
 
 from exporter.facts.model import PollResult
-from exporter.googleapis.permissions import PERMISSIONS, UNRESTRICTED_METHODS
+from exporter.googleapis.permissions import BACKUP_DR_METHODS, PERMISSIONS, UNRESTRICTED_METHODS
 from exporter.googleapis.transport import Response
 from exporter.scan.source import SourceError
 
@@ -70,10 +70,7 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
         advice = "the API quota is exceeded; lower cloudsql.requests_per_minute or raise poll.interval"
         return SourceError(PollResult.QUOTA, f"{text}; {advice}", retry_after=retry_after)
     if reasons & DISABLED_REASONS:
-        of_credentials = "cloudresourcemanager.googleapis.com in the project of the credentials"
-        of_project = f"sqladmin.googleapis.com --project={project}"
-        api = of_credentials if method in _RESOURCE_MANAGER else of_project
-        advice = f"enable the API: gcloud services enable {api}"
+        advice = f"enable the API: gcloud services enable {_disabled_api(method, project)}"
         return SourceError(PollResult.API_DISABLED, f"{text}; {advice}")
     match status:
         case 401:
@@ -94,6 +91,15 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
             return SourceError(PollResult.SERVER_ERROR, text, retry_after=retry_after)
         case _:
             return SourceError(PollResult.BAD_RESPONSE, text, denied=True)
+
+
+def _disabled_api(method: str, project: str) -> str:
+    """The API of a method, and where to enable it."""
+    if method in _RESOURCE_MANAGER:
+        return "cloudresourcemanager.googleapis.com in the project of the credentials"
+    if method in BACKUP_DR_METHODS:
+        return f"backupdr.googleapis.com --project={project}, and grant {PERMISSIONS[method].role} there"
+    return f"sqladmin.googleapis.com --project={project}"
 
 
 def parse_body(body: bytes) -> tuple[str, frozenset[str]]:

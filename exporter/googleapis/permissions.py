@@ -36,6 +36,7 @@ class Permission:
 
 
 _CLOUD_SQL_VIEWER = "roles/cloudsql.viewer"
+_BACKUP_DR_VIEWER = "roles/backupdr.viewer"
 
 PERMISSIONS: Mapping[str, Permission] = MappingProxyType(  # by the API method that needs it
     {
@@ -43,6 +44,8 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(  # by the API method t
         "backupRuns.list": Permission("cloudsql.backupRuns.list", _CLOUD_SQL_VIEWER),
         "backupRuns.get": Permission("cloudsql.backupRuns.get", _CLOUD_SQL_VIEWER),
         "backups.list": Permission("cloudsql.backupRuns.list", _CLOUD_SQL_VIEWER),
+        "backupPlanAssociations.list": Permission("backupdr.backupPlanAssociations.list", _BACKUP_DR_VIEWER),
+        "backupPlans.list": Permission("backupdr.backupPlans.list", _BACKUP_DR_VIEWER),
         "projects.search": Permission(
             "resourcemanager.projects.get",
             "roles/browser",
@@ -51,6 +54,7 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(  # by the API method t
     }
 )
 
+BACKUP_DR_METHODS = frozenset({"backupPlanAssociations.list", "backupPlans.list"})  # of an API with a quota of its own
 UNRESTRICTED_METHODS = frozenset({"projects.testIamPermissions"})  # need no permission
 
 # Permissions to change backups, instances or access: the exporter needs none of them. roles/cloudsql.viewer has none.

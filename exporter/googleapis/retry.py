@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from exporter.facts.model import PollResult
+from exporter.googleapis.permissions import BACKUP_DR_METHODS
 from exporter.scan.source import SourceError
 
 T = TypeVar("T")
@@ -77,7 +78,7 @@ class Retrying:
             try:
                 response = request()
             except SourceError as error:
-                if error.result is PollResult.QUOTA:
+                if error.result is PollResult.QUOTA and method not in BACKUP_DR_METHODS:
                     self._rate_limiter.slow_down()
                 delay = max(error.retry_after or 0, _backoff(attempt))
                 transient = error.transient or (error.result in TRANSIENT and not error.denied)

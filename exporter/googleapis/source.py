@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from exporter.config import CloudSql
+from exporter.googleapis.backupdr import BackupDr
 from exporter.googleapis.client import ApiClient, Observe
 from exporter.googleapis.cloudsql import CloudSqlAdmin
 from exporter.googleapis.permissions import WRITE_PERMISSIONS
@@ -24,6 +25,7 @@ class GoogleApis:
         """Read the credentials; raises CredentialsError. Sends no request yet."""
         self._client = ApiClient(settings, timeout, connections, retrying, observe)
         self.cloudsql = CloudSqlAdmin(self._client, settings)
+        self.backup_dr = BackupDr(self._client, settings)
         self.resource_manager = ResourceManager(self._client, settings)
 
     def close(self) -> None:
@@ -61,6 +63,14 @@ class GoogleSource:
     def backups(self, project: str) -> Iterator[Page]:
         """All backups of a project, of instances that exist and of deleted ones."""
         return self._apis.cloudsql.backups(project, self._deadline)
+
+    def backup_plan_associations(self, project: str) -> Iterator[Page]:
+        """The associations of the project's resources, of any kind and region, with backup plans."""
+        return self._apis.backup_dr.associations(project, self._deadline)
+
+    def backup_plans(self, project: str) -> Iterator[Page]:
+        """The backup plans in a project, of any region."""
+        return self._apis.backup_dr.plans(project, self._deadline)
 
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""

@@ -13,6 +13,18 @@ from exporter.scan.source import Source, SourceError
 log = logging.getLogger(__name__)
 
 
+class IncompleteRoundError(Exception):
+    """A round that read some facts, which are in `collected`, but not all of them.
+
+    `resource` is the project that could not be read.
+    """
+
+    def __init__(self, collected: Collected, error: SourceError, resource: str) -> None:
+        super().__init__(str(error))
+        self.collected = collected
+        self.status = CollectionStatus(False, str(error), error.missing_permission, resource)
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """What a collector needs for one round: the project before this poll, what the poll has read, and the time."""
@@ -38,7 +50,7 @@ class Round:
 class Collector:
     """How one collection is read: whether a poll has a round of it, and the facts after that.
 
-    `read` raises SourceError.
+    `read` raises SourceError or IncompleteRoundError.
     """
 
     collection: Collection
@@ -54,6 +66,8 @@ def collect(collectors: Iterable[Collector], this_round: Round) -> Collected:
             continue
         try:
             collected, status = collector.read(this_round, collected), CollectionStatus(up=True)
+        except IncompleteRoundError as error:
+            collected, status = error.collected, error.status
         except SourceError as error:
             status = CollectionStatus(False, str(error), error.missing_permission)
         except Exception as error:  # the edge of a collection: the poll itself goes on

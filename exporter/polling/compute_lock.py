@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+from exporter.polling.shared_plans import SharedPlans
 from exporter.scan.source import Page, Source
 
 T = TypeVar("T")
@@ -15,9 +16,9 @@ class ComputeLockedSource:
     Under the global interpreter lock, parsing in parallel gains nothing, and delays scrapes.
     """
 
-    def __init__(self, source: Source, lock: threading.Lock) -> None:
-        """`lock` is held by the thread that reads instances and backup runs."""
-        self._source, self._lock = source, lock
+    def __init__(self, source: Source, lock: threading.Lock, plans: SharedPlans | None = None) -> None:
+        """`lock` is held by the thread that reads. Backup plans are read through `plans`, if given."""
+        self._source, self._lock, self._plans = source, lock, plans
 
     def instances(self, project: str) -> Iterator[Page]:
         """As Source.instances."""
@@ -34,6 +35,15 @@ class ComputeLockedSource:
     def backups(self, project: str) -> Iterator[Page]:
         """As Source.backups."""
         return self._pages(self._source.backups(project))
+
+    def backup_plan_associations(self, project: str) -> Iterator[Page]:
+        """As Source.backup_plan_associations."""
+        return self._pages(self._source.backup_plan_associations(project))
+
+    def backup_plans(self, project: str) -> Iterator[Page]:
+        """As Source.backup_plans."""
+        source = self._source
+        return self._pages(self._plans.pages(source, project) if self._plans else source.backup_plans(project))
 
     def projects(self, query: str) -> Iterator[str]:
         """As Source.projects."""

@@ -16,9 +16,11 @@ from exporter.facts.model import Clock, PollResult
 from exporter.facts.record import ProjectScan
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
 from exporter.polling import collect
+from exporter.polling.backup_plans import plans_collector
 from exporter.polling.compute_lock import ComputeLockedSource
 from exporter.polling.deleted_instances import deleted_instances_collector
 from exporter.polling.shard import Shard
+from exporter.polling.shared_plans import SharedPlans
 from exporter.polling.targets import Selectors, Targets, resolve, selects
 from exporter.polling.workers import WorkerPool
 from exporter.scan.incremental import ScanOptions, scan
@@ -85,6 +87,7 @@ class Poller:
         self._lock = threading.RLock()
         self._compute_lock = threading.Lock()
         self._targets = self._resolve_targets()
+        self._shared_plans = SharedPlans(config.poll.interval)
         self._collectors = self._make_collectors()
 
     def start(self) -> None:
@@ -241,7 +244,9 @@ class Poller:
             return list(cached.verdicts.values())
 
         verdicts = project_verdicts(after.scan, after.collected, self._config, now, cached)
-        return verdicts, observe(record, known, list(verdicts.verdicts.values()), now, elapsed)
+        records = before.scan.records if before.scan else {}
+        histories = {name: found.history for name, found in records.items()}
+        return verdicts, observe(record, known, list(verdicts.verdicts.values()), now, elapsed, histories)
 
     def _restored_status(self, project: str) -> ProjectStatus:
         """A project that was not a target a moment ago; its saved scan is used, above all for the counters."""
@@ -260,7 +265,7 @@ class Poller:
             partial(self._report_unreadable, project),
             self._config.poll.full_listing_every,
         )
-        source = ComputeLockedSource(self._source(), self._compute_lock)
+        source = ComputeLockedSource(self._source(), self._compute_lock, self._shared_plans)
         with self._compute_lock:
             return scan(source, project, self._dependencies.clock(), options, before, full=full)
 
@@ -269,6 +274,7 @@ class Poller:
             deleted_instances_collector(
                 lambda project: self._polled_selectors.get(project, ()), self._shard, self._report_unreadable
             ),
+            plans_collector(self._report_unreadable),
         )
         enabled = self._config.collect.collections
         return tuple(collector for collector in collectors if collector.collection in enabled)
@@ -276,7 +282,7 @@ class Poller:
     def _collect(self, before: ProjectStatus, scan: ProjectScan) -> Collected:
         if not self._collectors:
             return before.collected
-        source = ComputeLockedSource(self._source(), self._compute_lock)
+        source = ComputeLockedSource(self._source(), self._compute_lock, self._shared_plans)
         with self._compute_lock:
             return collect.collect(self._collectors, collect.Round(source, before, scan, self._dependencies.clock()))
 

@@ -163,6 +163,15 @@ class Fields:
         returned = isinstance(value, dict) or (value is None and self._returned)
         return Fields(inner, self._latest, f"{self._path}{name}.", self.unreadable, returned=returned)
 
+    def children(self, name: str) -> list["Fields"]:
+        """The objects of a list; other items are noted."""
+        value = self._item.get(name)
+        items = value if isinstance(value, list) else []
+        if (value is not None and not isinstance(value, list)) or not all(isinstance(item, dict) for item in items):
+            self._note(name)
+        path = f"{self._path}{name}."
+        return [Fields(item, self._latest, path, self.unreadable) for item in items if isinstance(item, dict)]
+
     def string_map(self, name: str) -> dict[str, str]:
         """A mapping of strings to strings, without other values."""
         inner = self.child(name)

@@ -64,5 +64,11 @@ class Source(Protocol):
     def backups(self, project: str) -> Iterator[Page]:
         """All backups of a project, of instances that exist and of deleted ones."""
 
+    def backup_plan_associations(self, project: str) -> Iterator[Page]:
+        """The associations of the project's resources, of any kind and region, with backup plans."""
+
+    def backup_plans(self, project: str) -> Iterator[Page]:
+        """The backup plans in a project, of any region."""
+
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""

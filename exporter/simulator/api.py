@@ -15,6 +15,10 @@ _ROUTE = re.compile(
     r"/(?:v1|sql/v1beta4)/projects/(?P<project>[^/]+)/(?:(?P<backups>backups)|instances"
     r"(?:/(?P<instance>[^/]+)/backupRuns(?:/(?P<run>[^/]+))?)?)"
 )
+_PLANS_ROUTE = re.compile(
+    r"/v1/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/(?P<collection>backupPlanAssociations|backupPlans)"
+)
+BACKUP_DR = frozenset({"backupPlanAssociations.list", "backupPlans.list"})  # methods of the Backup and DR API
 _METHODS = {(False, False): "instances.list", (True, False): "backupRuns.list", (True, True): "backupRuns.get"}
 _SEARCH = "/v3/projects:search"
 _TEST_PERMISSIONS = re.compile(r"/v3/projects/(?P<project>[^/:]+):testIamPermissions")
@@ -47,14 +51,19 @@ class Request:
 
     def __init__(self, world: World, path: str, query: Mapping[str, str], body: object = None) -> None:
         route = (_ROUTE if body is None else _TEST_PERMISSIONS).fullmatch(path)
-        parts = {key: unquote(part) for key, part in route.groupdict("").items()} if route else {}
+        plans_route = _PLANS_ROUTE.fullmatch(path) if body is None else None
+        found = route or plans_route
+        parts = {key: unquote(part) for key, part in found.groupdict("").items()} if found else {}
         self.world, self.path, self.query, self.body = world, path, query, body
         self.project, self.instance, self.run = (parts.get(key, "") for key in ("project", "instance", "run"))
+        self.location = parts.get("location", "")
         self.method = ""
         if route and body is not None:
             self.method = "projects.testIamPermissions"
         elif parts.get("backups"):
             self.method = "backups.list"
+        elif plans_route:
+            self.method = f"{parts['collection']}.list"
         elif route:
             self.method = _METHODS[bool(self.instance), bool(self.run)]
         elif path == _SEARCH and body is None:
@@ -74,9 +83,30 @@ class Request:
 def respond(request: Request) -> ApiResponse:
     """Return the response to a request."""
     try:
-        return ApiResponse(200, _apply_mask(_body(request), parse_mask(request.query.get("fields", ""))))
+        body = _backup_dr(request) if request.method in BACKUP_DR else _body(request)
+        return ApiResponse(200, _apply_mask(body, parse_mask(request.query.get("fields", ""))))
     except ApiError as error:
-        return error.response
+        return newer_form(error.response) if request.method in BACKUP_DR else error.response
+
+
+_STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+}
+
+
+def newer_form(response: ApiResponse) -> ApiResponse:
+    """Return an error as Google's newer APIs write it: without `errors`, and with the reason in `details`."""
+    match response.body:
+        case {"error": {"code": int(code), "message": str(message), "errors": [{"reason": reason}], **more}}:
+            info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"}
+            error = {"code": code, "message": message, "status": _STATUSES[code], "details": [info], **more}
+            return ApiResponse(response.status, {"error": error})
+    return response
 
 
 def _body(request: Request) -> Resource:
@@ -120,6 +150,22 @@ def _granted_permissions(world: World, project: str, body: object) -> Resource:
         raise ApiError(403, "forbidden", "The caller does not have permission", status="PERMISSION_DENIED")
     granted = [name for name in asked if name in world.projects[project].permissions]
     return {"permissions": granted} if granted else {}
+
+
+def _backup_dr(request: Request) -> Resource:
+    """Return the body of a response of the Backup and DR API: no kind, and no item of another location."""
+    world, project, key = request.world, request.project, request.method.removesuffix(".list")
+    reason = world.projects[project].backup_dr_error if project in world.projects else "IAM_PERMISSION_DENIED"
+    if reason == "SERVICE_DISABLED":
+        message = f"Backup and DR Service API has not been used in project {project} before or it is disabled."
+        raise ApiError(403, reason, message)
+    if reason:
+        permission = f"backupdr.{request.method}"
+        raise ApiError(403, reason, f"Permission '{permission}' denied on resource (or it may not exist).")
+    items = world.backup_plans(project) if key == "backupPlans" else world.backup_plan_associations(project)
+    prefix = f"/locations/{request.location}/"
+    items = [item for item in items if request.location == "-" or prefix in str(item["name"])]
+    return _page(items, request.query, key, "", (50, 1000), "pageSize")
 
 
 def _check_access(world: World, project: str) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 
-from exporter.simulator.api import ApiError, ApiResponse, Request
+from exporter.simulator.api import BACKUP_DR, ApiError, ApiResponse, Request, newer_form
 from exporter.simulator.timeline import Resource
 
 METHODS = (
     *("*", "instances.list", "backupRuns.list", "backupRuns.get", "backups.list"),
     *("projects.search", "projects.testIamPermissions"),
+    *sorted(BACKUP_DR),
 )
 HTML_ERROR = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
 
@@ -107,9 +108,10 @@ Effect = Callable[[Fault, Request, ApiResponse], HttpResponse]
 
 
 def _api_error(code: int, reason: str, message: str, **more: object) -> Effect:
-    def apply(fault: Fault, _request: Request, _response: ApiResponse) -> HttpResponse:
+    def apply(fault: Fault, request: Request, _response: ApiResponse) -> HttpResponse:
         kept = {key: value for key, value in more.items() if fault.details or key != "details"}
-        error = HttpResponse.of(ApiError(code, reason, message, **kept).response)
+        response = ApiError(code, reason, message, **kept).response
+        error = HttpResponse.of(newer_form(response) if request.method in BACKUP_DR else response)
         return replace(error, headers={"Retry-After": f"{fault.seconds:g}"}) if fault.seconds else error
 
     return apply
@@ -150,7 +152,9 @@ def _expired_token(_fault: Fault, request: Request, response: ApiResponse) -> Ht
 
 
 def _items_key(request: Request) -> str:
-    return "backups" if request.method == "backups.list" else "items"
+    if request.method in BACKUP_DR or request.method == "backups.list":
+        return request.method.removesuffix(".list")
+    return "items"
 
 
 def _items(request: Request, response: ApiResponse) -> list[Resource]:
@@ -169,7 +173,15 @@ def _unordered(_fault: Fault, request: Request, response: ApiResponse) -> HttpRe
 
 
 def _unreachable_region(fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
-    """Omit the instances and backups of the region, with a warning, and their runs, without one."""
+    """Omit the instances and backups of the region, with a warning, and their runs, without one.
+
+    The Backup and DR API names the region that its listings lack.
+    """
+    if request.method in BACKUP_DR:
+        response = replace(response, body={**response.body, "unreachable": [fault.region]})
+        location = f"/locations/{fault.region}/"
+        kept = [item for item in _items(request, response) if location not in str(item["name"])]
+        return _with_items(request, response, [*kept])
     backups = request.method == "backups.list"
     omitted = request.backups_in(fault.region) if backups else request.instances_in(fault.region)
     key = "instance" if request.method == "backupRuns.list" else "name"

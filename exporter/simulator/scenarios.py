@@ -3,11 +3,12 @@
 Backup windows are numbered: 0 is the last one that opened before the start of the world, 1 the next, -1 the previous.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 
+from exporter.simulator.backup_plans import PERMISSION_DENIED, Association, RunOfWindow
 from exporter.simulator.timeline import (
     HEALTHY,
     MISSED,
@@ -19,8 +20,6 @@ from exporter.simulator.timeline import (
     Unscheduled,
     failing,
 )
-
-RunOfWindow = Callable[[int], Run]
 
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
@@ -41,7 +40,8 @@ class Scenario:
     `windows`: the run of each window, by number. `opened_ago`, `created_ago`: time from the opening of window 0 and
     from the creation of the instance to the start of the world. `unscheduled`: runs outside the schedule. `instance`,
     `settings` and `backups` override fields of the instance resource, its settings and its backup configuration; a
-    setting that is None is absent, as most flags are in recorded responses while they are off.
+    setting that is None is absent, as most flags are in recorded responses while they are off. `associations`: those
+    with backup plans.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Scenario:
     instance: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     backups: Mapping[str, object] = field(default_factory=dict)
+    associations: tuple[Association, ...] = ()
 
 
 def _flapping(window: int) -> Run:
@@ -87,6 +88,24 @@ _NO_AUTOMATION: Mapping[str, object] = MappingProxyType({"enabled": False})
 _DELETABLE: Mapping[str, object] = MappingProxyType({"deletionProtectionEnabled": None})
 _FINAL_BACKUP: Mapping[str, object] = MappingProxyType({"finalBackupConfig": {"enabled": True, "retentionDays": 30}})
 _KEY = "projects/keys/locations/europe-west1/keyRings/sql/cryptoKeys/museum"
+_DAILY_AND_MONTHLY: Mapping[str, RunOfWindow] = MappingProxyType(
+    {"daily": _always(HEALTHY), "monthly": lambda window: HEALTHY if window % 30 == 0 else MISSED}
+)
+
+
+def _enhanced(
+    name: str, description: str, *associations: Association, created_ago: timedelta = timedelta(days=400)
+) -> Scenario:
+    """Return a scenario of the enhanced tier, of which the Admin API lists no runs."""
+    return Scenario(
+        name,
+        description,
+        _always(MISSED),
+        created_ago=created_ago,
+        backups={"backupTier": "ENHANCED"},
+        associations=associations,
+    )
+
 
 ALL = (
     Scenario("healthy", "backed up every day"),
@@ -238,11 +257,35 @@ ALL = (
         instance={"instanceType": "GREEN_INSTANCE"},
         backups=_NO_AUTOMATION,
     ),
-    Scenario(
-        "enhanced",
-        "its backups are managed by Backup and DR",
-        _always(MISSED),
-        backups={"backupTier": "ENHANCED"},
+    _enhanced("enhanced", "backed up every day by a backup plan, in Backup and DR", Association(_DAILY_AND_MONTHLY)),
+    _enhanced(
+        "enhanced-failing",
+        "one rule of its backup plan has failed for three days",
+        Association(
+            {**_DAILY_AND_MONTHLY, "daily": _from(-2, failing("INTERNAL_ERROR"))},
+            spelling="projects/123456789012/locations/{region}/instances/{instance}",
+            resource_type="sql.googleapis.com/Instance",
+        ),
+    ),
+    _enhanced(
+        "enhanced-denied",
+        "the vault may not read the instance since today",
+        Association({"daily": _from(0, failing(PERMISSION_DENIED))}),
+    ),
+    _enhanced(
+        "enhanced-new",
+        "created two hours ago, and associated with a backup plan that has made no backup yet",
+        Association(state="CREATING", fields={"dataSource": None}),
+        created_ago=2 * HOUR,
+    ),
+    _enhanced("enhanced-never", "its backup plan has never made a backup", Association({"daily": _always(MISSED)})),
+    _enhanced("enhanced-paused", "its backup plan was paused", Association({"daily": _from(-1, MISSED)}, "PAUSED")),
+    _enhanced("enhanced-unplanned", "the enhanced tier, without a backup plan"),
+    _enhanced(
+        "enhanced-reused",
+        "created ten days ago with the name of an instance whose association with a backup plan still exists",
+        Association(instance_created_ago=timedelta(days=300)),
+        created_ago=timedelta(days=10),
     ),
     Scenario(
         "high-availability",

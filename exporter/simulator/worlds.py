@@ -3,9 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from zlib import crc32
 
 from exporter.simulator import backups
+from exporter.simulator.backup_plans import (
+    GOLD,
+    AssociatedInstance,
+    Association,
+    Plan,
+    association_resource,
+    failures,
+)
 from exporter.simulator.backups import DeletedInstance, retained_backups
 from exporter.simulator.scenarios import ALL, SCENARIOS, Scenario, instance_resource
 from exporter.simulator.timeline import (
@@ -29,7 +38,9 @@ class Project:
     """Instances by name, and deleted ones. `access_error` is the reason of the 403 with which the API responds, if any.
 
     A deleted instance exists until its deletion; it must not have the name of another one that exists then.
-    `permissions` are those that the caller has according to Cloud Resource Manager.
+    `permissions` are those that the caller has according to Cloud Resource Manager. `plans` are the backup plans in the
+    project, which instances of other projects use too; `backup_dr_error` is the reason of the 403 with which the
+    Backup and DR API responds, if any.
     """
 
     instances: Mapping[str, Scenario] = field(default_factory=dict)
@@ -39,6 +50,8 @@ class Project:
     state: str = "ACTIVE"  # or DELETE_REQUESTED
     permissions: frozenset[str] = frozenset({"cloudsql.instances.list", "cloudsql.backupRuns.list"})
     deleted: tuple[DeletedInstance, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    backup_dr_error: str | None = None  # IAM_PERMISSION_DENIED, SERVICE_DISABLED
 
 
 class World:
@@ -94,6 +107,27 @@ class World:
             self._listings[project] = instances, now, runs
         return runs
 
+    def backup_plan_associations(self, project: str) -> list[Resource]:
+        """Return the items of `backupPlanAssociations.list` in all regions."""
+        now = self.clock()
+        return [
+            association_resource(association, self._associated(project, name, association), number, now)
+            for name, scenario in sorted(self.projects[project].instances.items())
+            for number, association in enumerate(scenario.associations)
+        ]
+
+    def plan_rule_failures(self, project: str, instance: str, after: datetime, until: datetime) -> dict[str, int]:
+        """Return the changes of each rule's state to a failed one in a period, as the expected value for tests."""
+        return {
+            rule: failures(runs, self._associated(project, instance, association), after, until)
+            for association in self.projects[project].instances[instance].associations
+            for rule, runs in association.rules.items()
+        }
+
+    def backup_plans(self, project: str) -> list[Resource]:
+        """Return the items of `backupPlans.list` in all regions."""
+        return [plan.resource() for plan in self.projects[project].plans]
+
     def _newest_first(self, project: str, names: Iterable[str]) -> list[Resource]:
         runs = [run for name in names for run in self._runs(project, name)]
         return sorted(runs, key=_enqueued, reverse=True)
@@ -121,6 +155,17 @@ class World:
         created = timestamp(self.start - scenario.created_ago)
         start_time = self._window_start(scenario, 0).strftime("%H:%M")
         return instance_resource(scenario, project, name, created, start_time)
+
+    def _associated(self, project: str, name: str, association: Association) -> AssociatedInstance:
+        scenario = self.projects[project].instances[name]
+        return AssociatedInstance(
+            project,
+            name,
+            str(self._instance(project, name)["region"]),
+            created=self.start - (association.instance_created_ago or scenario.created_ago),
+            window_start=partial(self._window_start, scenario),
+            latest_window=(self.clock() - self._window_start(scenario, 0)) // DAY,
+        )
 
     def _window_start(self, scenario: Scenario, window: int) -> datetime:
         return self._minute - scenario.opened_ago + window * DAY
@@ -246,6 +291,7 @@ def demo() -> dict[str, Project]:
         "warehouse-prod": Project(_with_team("logistics", warehouse)),
         "museum": Project(_with_team("insight", _all_scenarios()), deleted=DELETED),
         "sealed": Project(access_error="notAuthorized"),
+        "vaults": Project(plans=(GOLD,)),
     }
 
 

@@ -2,9 +2,11 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay
+from exporter.facts.model import RunStatus
 from exporter.state import day_rows
 
 SCHEMA = """
@@ -18,7 +20,6 @@ CREATE TABLE project_day (
 """
 DEFAULT_HISTORY = timedelta(days=400)
 MAX_UNSAVED_DAYS = 14
-DAY = timedelta(days=1)
 
 
 class DailyTables:
@@ -60,9 +61,10 @@ class DailyTables:
             self._write_project(project, record.project)
             same_day = before if before and before.project.day == record.project.day else None
             self._write_instances(project, record.project.day, record.instances, same_day.instances if same_day else {})
-            if record.day_before:
-                saved = same_day.day_before if same_day else before.instances if before else {}
-                self._write_instances(project, record.project.day - DAY, record.day_before, saved)
+            saved = same_day.later_outcomes if same_day else {}
+            for (day, name), outcome in record.later_outcomes.items():
+                if saved.get((day, name)) is not outcome:
+                    self._write_outcome(project, name, day, outcome)
             before = record
         if before and before.project.day != self._expired_on:
             self._delete_expired(before.project.day)
@@ -95,6 +97,15 @@ class DailyTables:
             ((day.toordinal(), day_rows.encode(row), project, name) for name, row in changed),
         )
 
+    def _write_outcome(self, project: str, name: str, day: date, outcome: RunStatus) -> None:
+        """Change the outcome of a day, if that is recorded."""
+        key = (day.toordinal(), project, name)
+        where = "WHERE day = ? AND instance = (SELECT id FROM instance WHERE project = ? AND name = ?)"
+        row = self._connection.execute(f"SELECT body FROM instance_day {where}", key).fetchone()  # noqa: S608 (fixed)
+        if row:
+            body = day_rows.encode(replace(day_rows.decode(row[0]), outcome=outcome))
+            self._connection.execute(f"UPDATE instance_day SET body = ? {where}", (body, *key))  # noqa: S608 (fixed)
+
     def _delete_expired(self, today: date) -> None:
         first = (today - self._history).toordinal()
         self._connection.execute("DELETE FROM instance_day WHERE day < ?", (first,))
@@ -106,8 +117,7 @@ class DailyTables:
         row = self._connection.execute(statement, (project,)).fetchone()
         if row is None:
             return None
-        instances, day_before = (self._read_instances(project, day) for day in (row[0], row[0] - 1))
-        return DailyRecord(_project_day(*row), instances, day_before)
+        return DailyRecord(_project_day(*row), self._read_instances(project, row[0]))
 
     def _read_instances(self, project: str, day: int) -> dict[str, InstanceDay]:
         statement = "SELECT name, body FROM instance JOIN instance_day ON id = instance WHERE project = ? AND day = ?"

@@ -5,7 +5,8 @@ The effects of one poll are written in one transaction before they are published
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import date, datetime
 from typing import Protocol
 
 from exporter.facts.collected import Collected
@@ -15,7 +16,6 @@ from exporter.facts.record import ProjectScan
 
 log = logging.getLogger(__name__)
 
-DAY = timedelta(days=1)
 MAX_DAYS_IN_MEMORY = 14
 
 
@@ -97,11 +97,12 @@ class MemoryLedger:
         return next(reversed(self._days.get(project, {}).values()), None)
 
     def days(self, project: str, instance: str, first: date, last: date) -> Sequence[tuple[ProjectDay, InstanceDay]]:
-        """The recorded days of an instance; a record replaces what the one before it says about the day before."""
+        """The recorded days of an instance, with the outcomes that became known later."""
         found: dict[date, tuple[ProjectDay, InstanceDay]] = {}
         for day, record in list(self._days.get(project, {}).items()):  # a poll may add a day meanwhile
-            if day - DAY in found and instance in record.day_before:
-                found[day - DAY] = (found[day - DAY][0], record.day_before[instance])
+            for (earlier, name), outcome in record.later_outcomes.items():
+                if name == instance and earlier in found:
+                    found[earlier] = (found[earlier][0], replace(found[earlier][1], outcome=outcome))
             if first <= day <= last and instance in record.instances:
                 found[day] = (record.project, record.instances[instance])
         return list(found.values())

@@ -33,6 +33,7 @@ class _RecordRow:
     counters: Counters
     instance: Instance | None = None
     texts: tuple[str, ...] = ()  # of the packed runs
+    expired: int = 0  # runs at the end of the packed ones that are no longer listed
     checksum: int = 0  # CRC-32 of the packed runs
     removed_at: datetime | None = None
 
@@ -67,9 +68,10 @@ def encode_record(record: Record | RemovedInstance) -> tuple[bytes, bytes]:
     """An instance as JSON, and its packed runs."""
     if isinstance(record, RemovedInstance):
         return _RECORD_ROW.dump_json(_RecordRow(record.counters, removed_at=record.removed_at)), b""
-    runs = record.history.runs
-    row = _RecordRow(record.counters, record.instance, runs.texts, zlib.crc32(runs.packed))
-    return _RECORD_ROW.dump_json(row), runs.packed
+    runs, expired = record.history.runs, record.history.expired
+    packed = runs.packed + expired.packed
+    row = _RecordRow(record.counters, record.instance, runs.texts, len(expired), zlib.crc32(packed))
+    return _RECORD_ROW.dump_json(row), packed
 
 
 def decode_record(body: bytes, packed: bytes) -> Record | RemovedInstance:
@@ -81,7 +83,9 @@ def decode_record(body: bytes, packed: bytes) -> Record | RemovedInstance:
         raise ValueError("a record without its instance")
     if zlib.crc32(packed) != row.checksum:
         raise ValueError(f"the runs of {row.instance.id} do not match their checksum")
-    return Record(row.instance, history(PackedRuns(packed, row.texts)), row.counters)
+    listed = len(packed) - row.expired * PackedRuns.RUN_SIZE
+    runs, expired = PackedRuns(packed[:listed], row.texts), PackedRuns(packed[listed:])
+    return Record(row.instance, history(runs, expired=expired), row.counters)
 
 
 def encode_collected(collected: Collected) -> bytes:

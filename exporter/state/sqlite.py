@@ -97,8 +97,8 @@ class SqliteLedger:
     def __init__(self, file: Path, connection: sqlite3.Connection, folder_lock: int, history: timedelta) -> None:
         self._file, self._connection, self._folder_lock = file, connection, folder_lock
         self._lock = threading.Lock()
-        self._scans = _read_scans(connection)
-        self._collected = _read_collected(connection)
+        self._scans = read_scans(connection)
+        self._collected = read_collected(connection)
         self._daily = DailyTables(connection, history)
         self.persistent = True
 
@@ -108,7 +108,7 @@ class SqliteLedger:
         with ExitStack() as undo:
             try:
                 folder.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-                lock = _lock_folder(folder / LOCK)
+                lock = lock_folder(folder / LOCK)
                 undo.callback(os.close, lock)
                 connection = _connect(folder / FILE)
                 undo.callback(connection.close)
@@ -255,7 +255,7 @@ def _instances(scan: ProjectScan | None) -> dict[str, Record | RemovedInstance]:
     return {**scan.records, **scan.removed} if scan else {}
 
 
-def _read_scans(connection: sqlite3.Connection) -> dict[str, ProjectScan]:
+def read_scans(connection: sqlite3.Connection) -> dict[str, ProjectScan]:
     """The saved scans, by project. Raises sqlite3.Error or ValueError where they are damaged."""
     instances: dict[str, dict[str, Record | RemovedInstance]] = {}
     for project, name, *row in connection.execute("SELECT project, instance, body, runs FROM record"):
@@ -266,7 +266,8 @@ def _read_scans(connection: sqlite3.Connection) -> dict[str, ProjectScan]:
     }
 
 
-def _read_collected(connection: sqlite3.Connection) -> dict[str, Collected]:
+def read_collected(connection: sqlite3.Connection) -> dict[str, Collected]:
+    """What was last collected about each project. Raises sqlite3.Error or ValueError where it is damaged."""
     found = connection.execute("SELECT project, body FROM collected")
     return {project: rows.decode_collected(body) for project, body in found}
 
@@ -278,7 +279,7 @@ def _connect(file: Path) -> sqlite3.Connection:
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
             connection.executescript(SCHEMA)
         _check(connection, file)
-        _migrate(connection)
+        migrate(connection)
         _check_tables(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -309,7 +310,7 @@ def _check_tables(connection: sqlite3.Connection) -> None:
             raise ValueError(result)
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
+def migrate(connection: sqlite3.Connection) -> None:
     """Change a file of an earlier version into one of this version."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     while version != VERSION:
@@ -329,7 +330,7 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _lock_folder(file: Path) -> int:
+def lock_folder(file: Path) -> int:
     """A lock that ends with the process, however that ends. Raises StateInUseError or OSError."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:

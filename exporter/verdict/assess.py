@@ -7,7 +7,16 @@ from exporter.config import Policy
 from exporter.facts.collected import NOTHING, InstanceFacts
 from exporter.facts.history import History, RecoveryPointSource
 from exporter.facts.model import Instance
-from exporter.verdict.rules import OTHER_BOUNDARIES, RULES, Case, Exemption, Finding, Protection, exemption
+from exporter.verdict.rules import (
+    OTHER_BOUNDARIES,
+    PLAN_RULES,
+    RULES,
+    Case,
+    Exemption,
+    Finding,
+    Protection,
+    exemption,
+)
 from exporter.verdict.windows import DAY, next_due
 
 
@@ -45,20 +54,22 @@ def assess(
 ) -> Verdict:
     """The verdict by facts of a given freshness, by default read now.
 
-    If the facts are too old, the state is unknown; findings and exemption are those that were last known.
+    If the facts are too old, the state is unknown; findings and exemption are those that were last known. It is also
+    unknown if the instance has to be judged by a backup plan that was never read.
     """
     freshness = freshness or Freshness(now, DAY)
     case = Case(instance, history, policy, now, freshness.read_at, collected)
     exempt = exemption(case)
-    rules = [] if exempt else [rule for rule in RULES if rule.holds(case)]
-    if now - freshness.read_at > freshness.stale_after:
+    rules = [] if exempt else [rule for rule in (PLAN_RULES if case.plan else RULES) if rule.holds(case)]
+    unread = case.plan is not None and not case.plan.read
+    if unread or now - freshness.read_at > freshness.stale_after:
         state = Protection.UNKNOWN
     elif exempt:
         state = Protection.EXEMPT
     else:
         state = rules[0].state if rules else Protection.PROTECTED
     expects_run = exempt in (None, Exemption.NEW, Exemption.CREATING) and instance.backups.enabled is not False
-    due = next_due(instance, history, now) if expects_run else None
+    due = next_due(instance, history, now) if expects_run and not case.plan else None
     return Verdict(
         instance=instance,
         history=history,

@@ -67,7 +67,7 @@ def _beginnings(finding: Finding, verdict: Verdict, now: datetime) -> Iterable[d
         case Finding.STALE if verdict.recovery_point:
             yield verdict.recovery_point + policy.max_age
         case Finding.LAST_RUN_FAILED:
-            yield _first_of_failures(verdict)
+            yield None if verdict.collected.plan else _first_of_failures(verdict)
         case Finding.OVERDUE:
             yield _window_missed_at(verdict, now)
         case Finding.STUCK:

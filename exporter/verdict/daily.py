@@ -4,13 +4,16 @@ A project is observed from its first poll on, while the exporter runs. Between t
 verdict; so the worst of that time is the verdict at its end, by the facts that were known until then.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from itertools import takewhile
+from types import MappingProxyType
 
 from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay, closed, next_midnight, start_of
+from exporter.facts.history import History
 from exporter.facts.model import RunStatus
-from exporter.facts.packed_runs import PackedRuns
+from exporter.facts.packed_runs import PackedRuns, RunHeader
 from exporter.verdict.assess import Verdict
 from exporter.verdict.rules import RESOLUTION, WORST_FIRST, Finding, Protection
 from exporter.verdict.windows import DAY, WINDOW
@@ -29,12 +32,18 @@ Judge = Callable[[datetime], Collection[Verdict]]
 
 
 def observe(
-    record: DailyRecord | None, known: Judge, verdicts: Collection[Verdict], now: datetime, elapsed: timedelta
+    record: DailyRecord | None,
+    known: Judge,
+    verdicts: Collection[Verdict],
+    now: datetime,
+    elapsed: timedelta,
+    histories: Mapping[str, History] = MappingProxyType({}),
 ) -> list[DailyRecord]:
     """The record after a time of observation, `elapsed`, that ends now, preceded by those of the days that ended in it.
 
     `known` returns the verdicts at a time by the facts known until now, `verdicts` are those by the facts known from
-    now on. While the clock is behind the record, nothing is recorded.
+    now on; `histories` are those known until now, by instance. While the clock is behind the record, nothing is
+    recorded.
     """
     record = record or DailyRecord(ProjectDay(now.date(), 0, now))
     if now < record.project.observed_until:
@@ -47,32 +56,57 @@ def observe(
         record = _extended(_on(record, start.date()), known(last), last, midnight - start)
         ended.append(record)
         start = midnight
-    if record.project.day != now.date():  # runs of the last recorded day may have ended since
-        record = _with_outcomes(record, verdicts)
-        ended[-1:] = [record]
     record = _on(record, now.date())
     if elapsed:
         record = _extended(record, known(now), now, now - start)
     record = _extended(record, verdicts, now, timedelta())
+    if later := _later_outcomes(histories, verdicts, now.date()):
+        record = replace(record, later_outcomes={**record.later_outcomes, **later})
     return [*ended, _without_removed(record, {verdict.instance.id.name for verdict in verdicts})]
 
 
 def outcomes(runs: PackedRuns, first: date) -> dict[date, RunStatus]:
     """The worst status of the listed runs whose window starts on a day, from a first day on."""
     worst: dict[date, RunStatus] = {}
-    for run in runs.since(start_of(first)):
-        if not run.status.deleted:
-            day = run.scheduled.date()
-            worst[day] = min(run.status, worst.get(day, run.status), key=WORST_OUTCOME_FIRST.index)
+    earliest = start_of(first).timestamp()
+    for header in takewhile(lambda header: header.scheduled >= earliest, runs.headers()):
+        if not header.status.deleted:
+            day = _day(header)
+            worst[day] = min(header.status, worst.get(day, header.status), key=WORST_OUTCOME_FIRST.index)
     return worst
+
+
+def _later_outcomes(
+    histories: Mapping[str, History], verdicts: Collection[Verdict], today: date
+) -> dict[tuple[date, str], RunStatus]:
+    """The outcomes of the days before today of which a run is new, or has another status than it was known to have."""
+    later: dict[tuple[date, str], RunStatus] = {}
+    for verdict in verdicts:
+        name = verdict.instance.id.name
+        known = histories.get(name)
+        if known is None or known is verdict.history:
+            continue
+        statuses = {header.number: header.status for header in known.runs.headers()}
+        changed = {
+            _day(header)
+            for header in verdict.history.runs.headers()
+            if statuses.get(header.number) is not header.status
+        }
+        for day, outcome in outcomes(verdict.history.runs, min(changed, default=today)).items():
+            if day in changed and day < today:
+                later[day, name] = outcome
+    return later
+
+
+def _day(header: RunHeader) -> date:
+    return datetime.fromtimestamp(header.scheduled, UTC).date()
 
 
 def _on(record: DailyRecord, day: date) -> DailyRecord:
     """The record on a day: a new one, unless it is the day of the record."""
     if record.project.day == day:
         return record
-    day_before = record.instances if record.project.day == day - DAY else {}
-    return DailyRecord(ProjectDay(day, 0, start_of(day)), day_before=day_before)
+    return DailyRecord(ProjectDay(day, 0, start_of(day)))
 
 
 def _extended(
@@ -82,7 +116,7 @@ def _extended(
     seconds = record.project.observed + observed.total_seconds()
     project = ProjectDay(record.project.day, seconds, timestamp)
     observed_from = int(record.project.observed)
-    instances, day_before, judged = dict(record.instances), dict(record.day_before), dict(record.judged)
+    instances, judged = dict(record.instances), dict(record.judged)
     for verdict in verdicts:
         name = verdict.instance.id.name
         if judged.get(name) is verdict:
@@ -94,24 +128,7 @@ def _extended(
         extended = _with_verdict(day, verdict, record.project, timestamp)
         if extended != day or name not in instances:
             instances[name] = extended
-        _update_outcome(day_before, verdict, project.day - DAY)
-    return DailyRecord(project, instances, day_before, judged)
-
-
-def _with_outcomes(record: DailyRecord, verdicts: Collection[Verdict]) -> DailyRecord:
-    """The record with the outcomes that are known later, of its day and of the day before."""
-    instances, day_before = dict(record.instances), dict(record.day_before)
-    for verdict in verdicts:
-        _update_outcome(instances, verdict, record.project.day)
-        _update_outcome(day_before, verdict, record.project.day - DAY)
-    return replace(record, instances=instances, day_before=day_before)
-
-
-def _update_outcome(instances: dict[str, InstanceDay], verdict: Verdict, day: date) -> None:
-    name = verdict.instance.id.name
-    outcome = _outcome(verdict, day) if name in instances else None
-    if outcome and outcome is not instances[name].outcome:
-        instances[name] = replace(instances[name], outcome=outcome)
+    return DailyRecord(project, instances, record.later_outcomes, judged)
 
 
 def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay, now: datetime) -> InstanceDay:

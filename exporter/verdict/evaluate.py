@@ -1,7 +1,7 @@
 """Evaluation of a snapshot: all verdicts at one time. Pure. Scrapes and pages are made from it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 from operator import is_
@@ -9,9 +9,11 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from exporter.config import Config
-from exporter.facts.collected import Collected
+from exporter.facts.backup_plans import UNREAD
+from exporter.facts.collected import Collected, InstanceFacts
 from exporter.facts.deleted_instances import DeletedInstance
 from exporter.facts.exporter_info import ExporterInfo
+from exporter.facts.model import Instance
 from exporter.facts.record import ProjectScan, Record
 from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
 from exporter.verdict.assess import Freshness, Verdict, assess, valid_until
@@ -35,6 +37,10 @@ class ProjectVerdicts:
     verdicts: Mapping[str, Verdict]
     valid_until: Mapping[str, datetime]
     all_valid_until: datetime
+
+    def facts_read_at(self, instance_name: str) -> datetime:
+        """When the facts that the verdict on an instance rests on were read, the oldest of them."""
+        return _facts_read_at(self.scan, self.collected, instance_name, self.verdicts[instance_name].collected)
 
     def rests_on(self, scan: ProjectScan | None, collected: Collected) -> bool:
         """Whether these are the verdicts by exactly these facts."""
@@ -68,7 +74,7 @@ class Evaluation:
 
     def facts_read_at(self, verdict: Verdict) -> datetime:
         """When the facts that a verdict rests on were read."""
-        return self.by_project[verdict.instance.id.project].scan.facts_read_at(verdict.instance.id.name)
+        return self.by_project[verdict.instance.id.project].facts_read_at(verdict.instance.id.name)
 
 
 def evaluate(
@@ -120,19 +126,19 @@ def project_verdicts(
     until: dict[str, datetime] = {}
     changes = [datetime.max.replace(tzinfo=now.tzinfo)]  # the next possible one of each verdict, by the same facts
     for name, record in sorted(scan.records.items()):
-        read_at = scan.facts_read_at(name)
+        facts = _instance_facts(collected, record.instance, config)
+        read_at = _facts_read_at(scan, collected, name, facts)
         expiry = read_at + config.poll.stale_after
         known = cached.verdicts.get(name) if cached else None
-        facts = collected.of(name)
         if (
             cached
             and known
             and known.instance is record.instance
             and known.history is record.history
             and known.collected == facts
-            and cached.scan.facts_read_at(name) <= read_at
+            and cached.facts_read_at(name) <= read_at
             and now <= cached.valid_until[name]
-            and (known.state is Protection.UNKNOWN) is (now > expiry)
+            and (known.state is Protection.UNKNOWN) is (now > expiry or facts.plan is UNREAD)
         ):
             verdicts[name], until[name] = known, cached.valid_until[name]
         else:
@@ -145,3 +151,17 @@ def project_verdicts(
         if now <= expiry:
             changes.append(expiry)
     return ProjectVerdicts(scan, collected, now, verdicts, until, min(changes))
+
+
+def _instance_facts(collected: Collected, instance: Instance, config: Config) -> InstanceFacts:
+    """The facts by which an instance is judged; a backup plan where it has one, and plans are collected."""
+    facts = collected.of(instance.id.name)
+    plan = (facts.plan or UNREAD) if config.collect.backup_dr and instance.has_backup_plan else None
+    return facts if plan is facts.plan else replace(facts, plan=plan)
+
+
+def _facts_read_at(scan: ProjectScan, collected: Collected, name: str, facts: InstanceFacts) -> datetime:
+    """When facts were read: the instance and its runs or, if it is judged by a plan, that if it was read earlier."""
+    read_at = scan.facts_read_at(name)
+    plan_read_at = collected.plans.facts_read_at(name) if collected.plans and facts.plan else None
+    return min(read_at, plan_read_at) if plan_read_at else read_at

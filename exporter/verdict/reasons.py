@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from exporter.config import format_duration
+from exporter.facts.backup_plans import UNREAD, last_segment
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.rules import Exemption, Finding, Protection
@@ -53,6 +54,26 @@ FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
     ),
 }
 
+
+def _failed_rules(verdict: Verdict) -> str:
+    rules = verdict.collected.plan.failed_rules if verdict.collected.plan else ()
+    codes = ((rule.id, rule.error.code if rule.error else "") for rule in rules)
+    return ", ".join(f"{rule} ({code})" if code else rule for rule, code in codes)
+
+
+def _no_plan(verdict: Verdict) -> str:
+    association = verdict.collected.plan.association if verdict.collected.plan else None
+    if association is None:
+        return "no backup plan is associated with the instance"
+    return f"the association with backup plan {last_segment(association.plan)} is {association.state.lower()}"
+
+
+PLAN_FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {  # in other words for an instance with a plan
+    Finding.BACKUPS_DISABLED: lambda v, _now: _no_plan(v),
+    Finding.NEVER_SUCCEEDED: lambda _v, _now: "its backup plan has made no backup to restore",
+    Finding.LAST_RUN_FAILED: lambda v, _now: f"the last backup failed by these rules of its plan: {_failed_rules(v)}",
+}
+
 EXEMPTIONS: dict[Exemption, str] = {
     Exemption.IGNORED: "the policy expects no backups",
     Exemption.CREATING: "being created",
@@ -69,15 +90,30 @@ EXEMPTIONS: dict[Exemption, str] = {
 
 def reasons(verdict: Verdict, evaluation: Evaluation) -> tuple[str, ...]:
     """The reasons for a verdict, one sentence each; empty for a protected instance."""
-    sentences = [
-        FINDINGS[finding](verdict, evaluation.now) for finding in verdict.findings if _is_new(finding, verdict)
-    ]
+    sentences = [reason(finding, verdict, evaluation.now) for finding in verdict.findings if _is_new(finding, verdict)]
     if verdict.exemption:
         sentences.append(EXEMPTIONS[verdict.exemption])
     if verdict.state is Protection.UNKNOWN:
-        age = format_duration(evaluation.now - evaluation.facts_read_at(verdict))
-        sentences.insert(0, f"last read {age} ago, longer than poll.stale_after; this is the last known verdict")
+        sentences.insert(0, _why_unknown(verdict, evaluation))
     return tuple(sentences)
+
+
+def reason(finding: Finding, verdict: Verdict, now: datetime) -> str:
+    """The sentence for a finding."""
+    words = PLAN_FINDINGS.get(finding) if verdict.collected.plan else None
+    return (words or FINDINGS[finding])(verdict, now)
+
+
+def _why_unknown(verdict: Verdict, evaluation: Evaluation) -> str:
+    if verdict.collected.plan is UNREAD:
+        return "its backup plan has not been read yet: Backup and DR has to be readable (roles/backupdr.viewer)"
+    read_at = evaluation.facts_read_at(verdict)
+    age = format_duration(evaluation.now - read_at)
+    scan = evaluation.by_project[verdict.instance.id.project].scan
+    if read_at < scan.facts_read_at(verdict.instance.id.name):
+        what = f"its backup plan was last read {age} ago, longer than poll.stale_after"
+        return f"{what}: Backup and DR has to be readable (roles/backupdr.viewer); this is the last known verdict"
+    return f"last read {age} ago, longer than poll.stale_after; this is the last known verdict"
 
 
 def _is_new(finding: Finding, verdict: Verdict) -> bool:

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from exporter.config import Expected, Policy
+from exporter.facts.backup_plans import InstancePlan
 from exporter.facts.collected import NOTHING, InstanceFacts
 from exporter.facts.history import History, RecoveryPointSource
 from exporter.facts.model import (
     ActivationPolicy,
-    BackupTier,
     BackupType,
     Instance,
     InstanceState,
@@ -90,13 +90,20 @@ class Case:
     collected: InstanceFacts = NOTHING
 
     @property
+    def plan(self) -> InstancePlan | None:
+        """The backup plan by which the instance is judged instead of its runs; None for an instance without."""
+        return self.collected.plan
+
+    @property
     def recovery_point(self) -> datetime | None:
         """The time up to which a restore loses nothing; None while nothing can be restored."""
-        return self.history.recovery_point
+        return self.plan.recovery_point if self.plan else self.history.recovery_point
 
     @property
     def recovery_point_source(self) -> RecoveryPointSource | None:
         """What the recovery point rests on."""
+        if self.plan:
+            return RecoveryPointSource.VAULT if self.plan.recovery_point else None
         return self.history.recovery_point_source
 
     @property
@@ -163,9 +170,13 @@ def _backups_disabled(case: Case) -> bool:
     return case.instance.backups.enabled is False and case.instance.can_have_backups
 
 
+def _waits(case: Case) -> bool:
+    """Whether an instance may still be without a backup."""
+    return case.within_grace and case.policy.expected is not Expected.ALWAYS
+
+
 def _never_succeeded(case: Case) -> bool:
-    waits = case.within_grace and case.policy.expected is not Expected.ALWAYS
-    return case.history.newest_success is None and not waits
+    return case.history.newest_success is None and not _waits(case)
 
 
 def _last_run_failed(case: Case) -> bool:
@@ -219,12 +230,28 @@ def _deletion_unguarded(case: Case) -> bool:
     )
 
 
+def _no_plan(case: Case) -> bool:
+    return case.plan is not None and case.plan.read and not case.plan.protects
+
+
+def _no_backup_by_plan(case: Case) -> bool:
+    return case.plan is not None and case.plan.read and case.recovery_point is None and not _waits(case)
+
+
+def _rule_of_plan_failed(case: Case) -> bool:
+    return case.plan is not None and bool(case.plan.failed_rules)
+
+
+_DATA_UNREADABLE = Rule(Finding.DATA_UNREADABLE, Protection.UNPROTECTED, _data_unreadable)
+_STALE_CRITICAL = _age_rule(Finding.STALE_CRITICAL, Protection.UNPROTECTED, lambda policy: policy.critical_age)
+_STALE = _age_rule(Finding.STALE, Protection.AT_RISK, lambda policy: policy.max_age)
+
 RULES = (  # the worst finding comes first
-    Rule(Finding.DATA_UNREADABLE, Protection.UNPROTECTED, _data_unreadable),
+    _DATA_UNREADABLE,
     Rule(Finding.BACKUPS_DISABLED, Protection.UNPROTECTED, _backups_disabled),
     Rule(Finding.NEVER_SUCCEEDED, Protection.UNPROTECTED, _never_succeeded, _end_of_grace),
-    _age_rule(Finding.STALE_CRITICAL, Protection.UNPROTECTED, lambda policy: policy.critical_age),
-    _age_rule(Finding.STALE, Protection.AT_RISK, lambda policy: policy.max_age),
+    _STALE_CRITICAL,
+    _STALE,
     Rule(Finding.LAST_RUN_FAILED, Protection.AT_RISK, _last_run_failed),
     Rule(Finding.OVERDUE, Protection.AT_RISK, _overdue, _window_boundaries),
     Rule(Finding.STUCK, Protection.AT_RISK, _stuck, _duration_limits),
@@ -233,6 +260,16 @@ RULES = (  # the worst finding comes first
     Rule(Finding.RETENTION_LOW, Protection.AT_RISK, _retention_low),
     Rule(Finding.LOCATION_NOT_ALLOWED, Protection.AT_RISK, _location_not_allowed),
     Rule(Finding.DELETION_UNGUARDED, Protection.AT_RISK, _deletion_unguarded),
+)
+
+
+PLAN_RULES = (  # the same for an instance that is judged by its backup plan
+    _DATA_UNREADABLE,
+    Rule(Finding.BACKUPS_DISABLED, Protection.UNPROTECTED, _no_plan),
+    Rule(Finding.NEVER_SUCCEEDED, Protection.UNPROTECTED, _no_backup_by_plan, _end_of_grace),
+    _STALE_CRITICAL,
+    _STALE,
+    Rule(Finding.LAST_RUN_FAILED, Protection.AT_RISK, _rule_of_plan_failed),
 )
 
 
@@ -253,7 +290,7 @@ def exemption(case: Case) -> Exemption | None:
         return Exemption.STOPPED
     if instance.state is InstanceState.SUSPENDED:
         return Exemption.SUSPENDED
-    if instance.backups.tier in (BackupTier.ENHANCED, BackupTier.ADVANCED):
+    if instance.has_backup_plan and case.plan is None:
         return Exemption.MANAGED_ELSEWHERE
     if case.within_grace and not _has_conclusive_run(case):
         return Exemption.NEW
@@ -269,10 +306,12 @@ _EXEMPT_TYPES = {
 
 
 def _has_conclusive_run(case: Case) -> bool:
-    """Whether there is a success, or a failed or overdue automated run.
+    """Whether there is a success, or a failed or overdue automated run; or a success or failure by the backup plan.
 
     A skipped run, or a failed run on demand, says nothing about a new instance: it still waits for its first backup.
     """
+    if case.plan:
+        return case.recovery_point is not None or _rule_of_plan_failed(case)
     return case.history.newest_success is not None or _last_run_failed(case) or _reported_overdue(case)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from exporter.facts.deleted_instances import DeletedInstance
-from exporter.facts.history import History
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.reasons import reasons, recovery_point_age
@@ -40,23 +39,30 @@ def problems(evaluation: Evaluation) -> list[str]:
     texts += [search.message for _, search in evaluation.searches if search.message]
     for status in evaluation.projects:
         regions = ", ".join(status.unreachable_regions)
-        texts += [collection.message for collection in status.collected.status.values() if collection.message]
+        failed = (collection for collection in status.collected.status.values() if not collection.resource)
+        texts += [collection.message for collection in failed if collection.message]
         if regions:
             consequence = "instances there are missing, or shown as last known"
             texts.append(f"project {status.project}: the API cannot reach {regions}: {consequence}")
+        plans = status.collected.plans
+        if plans and plans.unreachable_regions:
+            regions = ", ".join(plans.unreachable_regions)
+            missing = "backup plans there are missing, or shown as last known"
+            texts.append(f"project {status.project}: Backup and DR cannot reach {regions}: {missing}")
     return texts
 
 
 def missing_permissions(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """The projects and searches that could not be read for lack of an IAM permission, with its name."""
+    """The projects and searches that could not be read for lack of an IAM permission, with its name; each once."""
     projects = [(status.project, status.missing_permission) for status in evaluation.projects]
     collections = [
-        (status.project, collection.missing_permission)
+        (collection.resource or status.project, collection.missing_permission)
         for status in evaluation.projects
         for collection in status.collected.status.values()
     ]
     searches = [(query, search.missing_permission) for query, search in evaluation.searches]
-    return [(subject, permission) for subject, permission in (*projects, *collections, *searches) if permission]
+    missing = ((subject, permission) for subject, permission in (*projects, *collections, *searches) if permission)
+    return list(dict.fromkeys(missing))
 
 
 def expiring_soon(evaluation: Evaluation) -> list[DeletedInstance]:
@@ -94,7 +100,7 @@ def rows(evaluation: Evaluation, states: Collection[Protection] = WORST_FIRST) -
             age=recovery_point_age(verdict, evaluation.now),
             age_seconds=recovery_point_age_seconds(verdict, evaluation.now),
             next_due=verdict.next_due,
-            last_run=_last_run(verdict.history),
+            last_run=_last_run(verdict),
         )
         for verdict in worst_first(evaluation, states)
     ]
@@ -112,8 +118,13 @@ def totals(evaluation: Evaluation) -> dict[Protection, int]:
     return {state: counts[state] for state in WORST_FIRST}
 
 
-def _last_run(history: History) -> str:
-    newest = next((run for run in history.runs if not run.status.deleted), None)
+def _last_run(verdict: Verdict) -> str:
+    """The status and type of the newest run, or of a rule of the backup plan, the worst one first."""
+    plan = verdict.collected.plan
+    if plan:
+        rule = next(iter((*plan.failed_rules, *plan.rules)), None)
+        return f"{rule.status.lower().replace('_', ' ')} ({rule.id})" if rule else ""
+    newest = next((run for run in verdict.history.runs if not run.status.deleted), None)
     return f"{newest.status.lower()} ({newest.type.lower().replace('_', ' ')})" if newest else ""
 
 

@@ -18,6 +18,7 @@ from grafana.source.dashboard import (
     team_variable,
 )
 from grafana.source.panels import bar_gauge, stat, state_stat, state_timeline, table, timeseries
+from grafana.source.plans import plan_panels
 from grafana.source.promql import (
     AUTOMATED,
     EXPORTER_UP,
@@ -393,6 +394,7 @@ def build() -> Dashboard:
         Row("", [*_verdict_stats(), *_backup_stats(), *_findings_and_alerts(), *settings_tables()]),
         Row("History", [*_timelines(), *_age_and_runs()]),
         Row("Duration of automated backups", _durations()),
+        Row("Backup plan (enhanced tier)", plan_panels(STEP)),
         Row("Retention", [_retained_backups(), _recovery_window(), _backup_size()]),
     ]
     return dashboard(METADATA, VARIABLES, rows, [failed_runs_annotation()])

@@ -16,7 +16,9 @@ from exporter.cli.main import main
 
 PROGRAM = "cloudsql-backup-exporter"
 Complete = Callable[[Path, str], list[str]]
-COMMANDS = ["check", "check-config", "demo", "healthcheck", "once", "serve", "simulate", "status"]
+COMMANDS = [
+    *("check", "check-config", "demo", "healthcheck", "once", "report", "serve", "simulate", "state", "status"),
+]
 BASH = f"""
 source "$1"
 read -r -a COMP_WORDS <<< "$2"
@@ -62,7 +64,9 @@ def fish(script: Path, line: str) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("stat", ["status"]),
+        ("statu", ["status"]),
+        ("state ", ["check", "export", "import"]),
+        ("report --output ", ["csv", "html", "json"]),
         ("", COMMANDS),
         ("status --output ", ["csv", "json", "markdown", "table"]),
         ("serve --shard.by ", ["instance", "project"]),
@@ -99,7 +103,7 @@ def test_zsh_completes_commands_and_values(script: Callable[[str], Path], tmp_pa
     with Terminal(["zsh", "-f", "-i"], tmp_path) as shell:
         shell.type(f"fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; print rea''dy\n")
         assert shell.shows("ready")
-        shell.type(f"{PROGRAM} stat\t--output \t\t")
+        shell.type(f"{PROGRAM} statu\t--output \t\t")
         assert shell.shows("status")
         assert shell.shows("csv +json +markdown +table")
 

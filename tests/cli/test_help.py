@@ -8,7 +8,9 @@ import pytest
 from exporter.cli.flags import parse_flags
 from exporter.cli.main import main
 
-COMMANDS = ["serve", "check-config", "status", "check", "once", "healthcheck", "demo", "simulate"]
+COMMANDS = [
+    *("serve", "check-config", "status", "check", "report", "once", "state", "healthcheck", "demo", "simulate"),
+]
 
 
 def help_text(arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from exporter.facts.history import RecoveryPointSource, history, with_vanished
 from exporter.facts.model import BackupRun, BackupType, RunStatus
 from exporter.facts.packed_runs import PackedRuns
-from tests.support.builders import DAY, HOUR, MINUTE, NOW, run
+from exporter.facts.record import Record
+from tests.support.builders import DAY, HOUR, INSTANCE, MINUTE, NOW, run
 from tests.support.strategies import some_runs
 
 S = RunStatus
@@ -156,6 +157,61 @@ def test_usual_size_is_the_median_of_the_reported_sizes() -> None:
     runs = [replace(run(ago=day * DAY), size_bytes=size) for day, size in enumerate(sizes)]
     assert history(runs).of(BackupType.AUTOMATED).usual_size == 4.5
     assert history(runs[:-2]).of(BackupType.AUTOMATED).usual_size is None
+
+
+def seen(days: int, retained: int) -> Record:
+    """An instance that was read on each of some days, with a backup on each and so many of them listed; the last was
+    read at NOW. Each takes a minute longer than the one before; the first ten of them have no size."""
+    runs = [run(ago=day * DAY, took=(days - day) * MINUTE, location="eu") for day in range(days)]
+    sized = [replace(found, size_bytes=None) if number >= days - 10 else found for number, found in enumerate(runs)]
+    listings = [sized[day : day + retained] for day in range(days - retained, -1, -1)]
+    record = Record.first(INSTANCE, PackedRuns.of(listings[0]), NOW)
+    for listing in listings[1:]:
+        record = record.updated(INSTANCE, PackedRuns.of(listing), NOW)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("days", "retained", "minutes"),
+    [
+        (7, 7, None),
+        (8, 7, 4),  # 1 to 7 minutes before the newest
+        (30, 7, 26),  # 23 to 29
+        (30, 3, 26),
+        (30, 8, 26),
+        (30, 10, 25),  # 21 to 29: enough are listed
+        (30, 1, 26),
+    ],
+)
+def test_backups_that_expire_still_show_what_is_usual(days: int, retained: int, minutes: int | None) -> None:
+    """The Enterprise edition retains 7 backups: only 6 are listed before the newest one."""
+    of_type = seen(days, retained).history.of(BackupType.AUTOMATED)
+    assert of_type.usual_duration == (None if minutes is None else minutes * MINUTE)
+    assert of_type.usual_size == (2**30 if days == 30 else None)
+    assert of_type.retained == retained
+
+
+def test_only_expired_backups_that_are_needed_are_kept() -> None:
+    assert [len(seen(30, retained).history.expired) for retained in (1, 7, 8, 20)] == [7, 1, 0, 0]
+
+
+def test_a_backup_that_is_listed_again_does_not_count_twice() -> None:
+    before = seen(8, 7)
+    again = before.updated(INSTANCE, PackedRuns.of([*before.history.runs, *before.history.expired]), NOW)
+    assert (len(again.history.expired), again.history.of(BackupType.AUTOMATED).usual_duration) == (0, 4 * MINUTE)
+
+
+def test_backups_of_an_earlier_instance_of_the_name_do_not_count() -> None:
+    before = seen(30, 7)
+    recreated = replace(INSTANCE, created=NOW)
+    after = before.updated(recreated, PackedRuns.of(before.history.runs[:6]), NOW)
+    assert (len(after.history.expired), after.history.of(BackupType.AUTOMATED).usual_duration) == (0, None)
+
+
+def test_a_deleted_newest_backup_is_not_one_before_the_newest() -> None:
+    before = seen(14, 7)
+    after = before.updated(INSTANCE, PackedRuns.of(before.history.runs[1:]), NOW)
+    assert after.history.of(BackupType.AUTOMATED).usual_duration is None
 
 
 @pytest.mark.parametrize("status", [RunStatus.SUCCESSFUL, RunStatus.DELETED])

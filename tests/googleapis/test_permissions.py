@@ -40,7 +40,7 @@ def test_documentation_names_every_permission() -> None:
     page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
     names = {permission.name for permission in PERMISSIONS.values()} | set(WRITE_PERMISSIONS)
     extra = {"cloudsql.instances.export"}
-    assert set(re.findall(r"\b(?:cloudsql|resourcemanager)(?:\.\w+){2}", page)) == names | extra
+    assert set(re.findall(r"\b(?:backupdr|cloudsql|resourcemanager)(?:\.\w+){2}", page)) == names | extra
 
 
 def test_command_grants_the_role_on_the_project() -> None:

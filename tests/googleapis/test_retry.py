@@ -134,6 +134,15 @@ def test_stop_ends_every_wait(clock: FakeClock) -> None:
         retrying.call("m", request_returning(PollResult.TIMEOUT, "response"), deadline=9e9)
 
 
+def test_429_of_backup_and_dr_does_not_slow_other_requests_down(clock: FakeClock) -> None:
+    limiter = RateLimiter(60)
+    retrying = Retrying(limiter, clock, lambda _method: None)
+    for method, rate in (("backupPlans.list", 60), ("instances.list", 30)):
+        with pytest.raises(SourceError):
+            retrying.call(method, request_returning(PollResult.QUOTA), deadline=clock.now)
+        assert limiter.current_rate == rate
+
+
 def test_the_current_rate_is_halved_by_a_quota_error_and_returns_to_the_configured_one(clock: FakeClock) -> None:
     rate_limiter = RateLimiter(60)
     assert rate_limiter.current_rate == 60

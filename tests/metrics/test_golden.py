@@ -4,6 +4,7 @@ import pytest
 
 from exporter.metrics.exposition import OPENMETRICS, TEXT
 from exporter.simulator import WORLDS
+from exporter.simulator.backup_plans import GOLD
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
 from tests.support.builders import config, world
@@ -20,7 +21,7 @@ def test_exposition_of_the_shop_project(content_type: str, file: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SCENARIOS))
 def test_series_of_scenario(name: str) -> None:
-    museum = world({"museum": Project({name: SCENARIOS[name]})})
+    museum = world({"museum": Project({name: SCENARIOS[name]}), "vaults": Project(plans=(GOLD,))})
     lines = [f"# {SCENARIOS[name].description}; now it is {museum.clock():%Y-%m-%dT%H:%M:%SZ}"]
-    lines += series_lines(families(evaluate_world(museum, config())), name)
+    lines += series_lines(families(evaluate_world(museum, config(collect={"backup_dr": True}))), name)
     assert_golden(f"scenarios/{name}.txt", "\n".join(lines) + "\n")

@@ -151,7 +151,7 @@ def test_stopped_poller_discards_polls_in_progress(source: FaultySource) -> None
 def test_found_projects_are_polled_until_no_longer_found(source: FaultySource) -> None:
     settings = Config.model_validate({"targets": [{"search": "state:ACTIVE", "refresh": "1ms"}]})
     first = poll_once(source, settings)
-    assert sorted(first.snapshot.projects) == ["museum", "sealed", "shop-prod", "warehouse-prod"]
+    assert sorted(first.snapshot.projects) == ["museum", "sealed", "shop-prod", "vaults", "warehouse-prod"]
     source.world.projects = {"museum": source.world.projects["museum"]}
     second = poll_once(source, settings, first)
     assert sorted(second.snapshot.projects) == ["museum"]
@@ -163,7 +163,7 @@ def test_failed_search_keeps_found_projects_and_reports_the_error(source: Faulty
     source.faults["state:ACTIVE"] = FORBIDDEN
     second = poll_once(source, settings, first)
     search = second.snapshot.searches["state:ACTIVE"]
-    assert (search.up, search.message, len(search.projects)) == (False, "grant something", 4)
+    assert (search.up, search.message, len(search.projects)) == (False, "grant something", 5)
     assert second.snapshot.projects["museum"].polls[PollResult.SUCCESS] == 2
 
 

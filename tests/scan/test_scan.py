@@ -38,6 +38,12 @@ class FixedSource:
     def backups(self, project: str) -> Iterator[Page]:
         raise AssertionError(project)
 
+    def backup_plan_associations(self, project: str) -> Iterator[Page]:
+        raise AssertionError(project)
+
+    def backup_plans(self, project: str) -> Iterator[Page]:
+        raise AssertionError(project)
+
     def projects(self, query: str) -> Iterator[str]:
         yield query
 

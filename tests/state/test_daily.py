@@ -26,9 +26,11 @@ TODAY = NOW.date()
 GOOD = InstanceDay("protected", RunStatus.SUCCESSFUL, 8 * 3600, True, int(NOW.timestamp()), 90_000, 0, None)
 
 
-def record(day: date, day_before: dict[str, InstanceDay] | None = None, **instances: InstanceDay) -> DailyRecord:
+def record(
+    day: date, later_outcomes: dict[tuple[date, str], RunStatus] | None = None, **instances: InstanceDay
+) -> DailyRecord:
     """A day of which the first half was observed."""
-    return DailyRecord(ProjectDay(day, 43_200.5, start_of(day) + DAY / 2), instances, day_before or {})
+    return DailyRecord(ProjectDay(day, 43_200.5, start_of(day) + DAY / 2), instances, later_outcomes or {})
 
 
 def read(ledger: Ledger, name: str = "orders") -> dict[date, InstanceDay]:
@@ -80,16 +82,24 @@ def test_days_of_an_instance_are_read_in_order(ledger: Ledger) -> None:
     assert ledger.days("other", "orders", TODAY, TODAY) == []
 
 
-def test_run_that_ended_after_midnight_changes_the_day_before(ledger: Ledger) -> None:
-    ledger.save("shop-prod", None, [record(TODAY - DAY, orders=GOOD)])
-    ledger.save("shop-prod", None, [record(TODAY, {"orders": GOOD}, orders=GOOD)])
-    failed = replace(GOOD, outcome=RunStatus.FAILED)
-    ledger.save("shop-prod", None, [record(TODAY, {"orders": failed}, orders=GOOD)])
-    assert read(ledger) == {TODAY - DAY: failed, TODAY: GOOD}
+def test_outcomes_that_become_known_later_are_saved_with_their_day(ledger: Ledger) -> None:
+    for ago in (9, 1):
+        ledger.save("shop-prod", None, [record(TODAY - ago * DAY, orders=GOOD, users=GOOD)])
+    ledger.save("shop-prod", None, [record(TODAY, orders=GOOD, users=GOOD)])
+    yesterday = {(TODAY - DAY, "orders"): RunStatus.FAILED}
+    ledger.save("shop-prod", None, [record(TODAY, yesterday, orders=GOOD, users=GOOD)])
+    later = {**yesterday, (TODAY - 9 * DAY, "orders"): RunStatus.SKIPPED, (TODAY - 8 * DAY, "orders"): RunStatus.FAILED}
+    ledger.save("shop-prod", None, [record(TODAY, later, orders=GOOD, users=GOOD)])
+    assert read(ledger) == {
+        TODAY - 9 * DAY: replace(GOOD, outcome=RunStatus.SKIPPED),
+        TODAY - DAY: replace(GOOD, outcome=RunStatus.FAILED),
+        TODAY: GOOD,
+    }
+    assert set(read(ledger, "users").values()) == {GOOD}
 
 
 def test_record_is_read_at_next_start(tmp_path: Path) -> None:
-    today = record(TODAY, {"orders": GOOD}, orders=replace(GOOD, within_policy=None))
+    today = record(TODAY, orders=replace(GOOD, within_policy=None))
     with closing(open_ledger(tmp_path)) as ledger:
         ledger.save("shop-prod", None, [record(TODAY - DAY, orders=GOOD)])
         ledger.save("shop-prod", None, [today])
@@ -115,8 +125,9 @@ def test_days_that_could_not_be_written_are_written_later(tmp_path: Path) -> Non
         ledger.save("shop-prod", None, [record(TODAY - DAY, orders=GOOD)])
         assert not ledger.persistent
         other.execute("ROLLBACK")
-        ledger.save("shop-prod", None, [record(TODAY, {"orders": GOOD}, orders=GOOD)])
-        assert read(ledger).keys() == {TODAY - DAY, TODAY}
+        later = {(TODAY - DAY, "orders"): RunStatus.FAILED}
+        ledger.save("shop-prod", None, [record(TODAY, later, orders=GOOD)])
+        assert read(ledger) == {TODAY - DAY: replace(GOOD, outcome=RunStatus.FAILED), TODAY: GOOD}
 
 
 def test_days_beyond_the_history_are_deleted(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ def counters_after(before: list[BackupRun], after: list[BackupRun]) -> Counters:
 
 
 def record_of(instance: Instance, before: list[BackupRun], after: list[BackupRun]) -> Record:
-    return Record(instance, history(after), counters_after(before, after))
+    expired = PackedRuns.of(replace(run, location=None, error=None) for run in before)
+    return Record(instance, history(after, expired=expired), counters_after(before, after))
 
 
 records = st.builds(record_of, instances, some_runs, some_runs)

@@ -18,12 +18,13 @@ from exporter.facts.model import (
     InstanceId,
     InstanceState,
     InstanceType,
+    PollResult,
     RunError,
     RunStatus,
 )
 from exporter.metrics.code_labels import CodeLabels
 from exporter.scan.incremental import ScanOptions
-from exporter.scan.source import Page
+from exporter.scan.source import Page, SourceError
 from exporter.simulator import SimulatedClock, World
 from exporter.simulator.api import ApiResponse, Request, respond
 from exporter.simulator.worlds import Project
@@ -128,10 +129,26 @@ class WorldSource:
         """As the API lists them."""
         yield from self._pages(f"/v1/projects/{project}/backups", 2000, "backups", "pageSize")
 
+    def backup_plan_associations(self, project: str) -> Iterator[Page]:
+        """As the API lists them."""
+        yield self._plans_page(project, "backupPlanAssociations")
+
+    def backup_plans(self, project: str) -> Iterator[Page]:
+        """As the API lists them."""
+        yield self._plans_page(project, "backupPlans")
+
     def projects(self, query: str) -> Iterator[str]:
         """Every project of the world."""
         assert query
         yield from self.world.projects
+
+    def _plans_page(self, project: str, key: str) -> Page:
+        response = self._request(f"/v1/projects/{project}/locations/-/{key}", {"pageSize": "1000"})
+        if response.status != 200:
+            raise SourceError(PollResult.FORBIDDEN, f"{key} of project {project}: grant a role")
+        items = response.body.get(key, [])
+        assert isinstance(items, list)
+        return Page([encoded(item) for item in items], last=True)
 
     def _pages(self, path: str, size: int, key: str = "items", size_parameter: str = "maxResults") -> Iterator[Page]:
         query = {size_parameter: str(size)}

@@ -13,6 +13,7 @@ from exporter.metrics import catalogue
 from exporter.metrics.exposition import OPENMETRICS, Exposition
 from exporter.metrics.instrumentation import Instrumentation
 from exporter.metrics.metric import Age, Number, number
+from exporter.polling.backup_plans import plans_collector
 from exporter.polling.collect import Round, collect
 from exporter.polling.deleted_instances import deleted_instances_collector
 from exporter.polling.shard import Shard
@@ -22,6 +23,7 @@ from exporter.verdict.evaluate import Evaluation, evaluate
 from tests.support.builders import EXPORTER_INFO, WorldSource, config, scan_options
 
 COLLECT = {"user_labels": ["team", "env"], "deleted_instances": True}
+ALL_COLLECTIONS = {**COLLECT, "backup_dr": True}
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
@@ -72,7 +74,10 @@ def polled(world: World, status: ProjectStatus, settings: Config) -> ProjectStat
     """The status of a project after another poll, which selects every instance."""
     source, now = WorldSource(world), world.clock()
     project_scan = scan(source, status.project, now, scan_options(), status.scan)
-    collectors = [deleted_instances_collector(lambda _project: (InstanceSelector(),), Shard(), lambda *_: None)]
+    collectors = [
+        deleted_instances_collector(lambda _project: (InstanceSelector(),), Shard(), lambda *_: None),
+        plans_collector(lambda *_: None),
+    ]
     enabled = [collector for collector in collectors if collector.collection in settings.collect.collections]
     return status.succeeded(project_scan, timedelta(), collect(enabled, Round(source, status, project_scan, now)))
 
@@ -86,7 +91,7 @@ def evaluate_world(world: World, settings: Config | None = None) -> Evaluation:
 
 def evaluate_world_twice(world: World, later: timedelta) -> Evaluation:
     """The evaluation after two polls of every project of a world, `later` apart."""
-    snapshot, settings = Snapshot(), config(collect=COLLECT)
+    snapshot, settings = Snapshot(), config(collect=ALL_COLLECTIONS)
     for elapsed in (timedelta(), later):
         assert isinstance(world.clock, SimulatedClock)
         world.clock.advance(elapsed)

@@ -86,6 +86,24 @@ class TestBed:
                     totals[sample.labels["instance_id"], sample.labels["status"]] = sample.value
         return totals
 
+    def plan_rule_failures(self) -> Totals:
+        """The values of `plan_rule_failures_total` by instance and rule."""
+        return {
+            (sample.labels["instance_id"], sample.labels["rule"]): sample.value
+            for family in read_text(fetch(f"{self.url}metrics").text)
+            for sample in family.samples
+            if sample.name == "cloudsql_backup_plan_rule_failures_total"
+        }
+
+    def expected_plan_rule_failures(self) -> Totals:
+        """The changes to a failed state in the simulated world since NOW, in the same form."""
+        return {
+            (name, rule): float(count)
+            for project, content in self._projects.items()
+            for name in content.instances
+            for rule, count in self.world.plan_rule_failures(project, name, NOW, self.clock()).items()
+        }
+
     def expected_totals(self) -> Totals:
         """The runs that the simulated world completed since NOW, in the same form."""
         return {

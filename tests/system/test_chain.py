@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from exporter.simulator import Fault
+from exporter.simulator.backup_plans import GOLD, Association
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.timeline import HEALTHY, MISSED, Run, failing
 from exporter.simulator.worlds import Project
@@ -42,10 +43,24 @@ def _stock(window: int) -> Run:
     return MISSED if window == 4 else HEALTHY
 
 
+def _vaulted(window: int) -> Run:
+    """A backup by a backup plan that fails on the same day as that of orders."""
+    return failing("INTERNAL") if window == 1 else HEALTHY
+
+
 # Enough healthy instances that a single failing one does not trigger CloudSQLBackupErrorBudgetBurn as well.
-HEALTHY_INSTANCES = {f"healthy-{number}": SCENARIOS["healthy"] for number in range(24)}
+HEALTHY_INSTANCES = {f"healthy-{number}": SCENARIOS["healthy"] for number in range(36)}
+PLAN = replace(GOLD, project="shop-prod")
+VAULTED = replace(SCENARIOS["enhanced"], associations=(Association({"daily": _vaulted}, plan=PLAN),))
 PROJECTS = {
-    "shop-prod": Project({"orders": replace(SCENARIOS["healthy"], windows=_orders), "replica": SCENARIOS["replica"]}),
+    "shop-prod": Project(
+        {
+            "orders": replace(SCENARIOS["healthy"], windows=_orders),
+            "replica": SCENARIOS["replica"],
+            "vaulted": VAULTED,
+        },
+        plans=(PLAN,),
+    ),
     "warehouse-prod": Project(
         {"stock": replace(SCENARIOS["healthy"], windows=_stock), "idle": SCENARIOS["idle"], **HEALTHY_INSTANCES}
     ),
@@ -139,21 +154,30 @@ class Chain:
         assert self.stage.caught_up()
 
     def expect_notifications(self, expected: list[AlertEvent]) -> list[dict[str, Any]]:
-        """Return the alerts received since the last call; they must be the expected ones, once each, and no others."""
+        """Return the alerts received since the last call; they must be the expected ones, once each, and no others.
+
+        Those of one call may arrive in any order.
+        """
         eventually(lambda: len(self.receiver.events()) >= len(expected), seconds=30)
         time.sleep(SETTLE_SECONDS)
         events = self.receiver.events()
         alerts = [alert for notification in self.receiver.notifications for alert in notification["alerts"]]
         self.receiver.notifications.clear()
-        assert events == expected
-        return alerts
+        assert sorted(events) == sorted(expected)
+        return sorted(alerts, key=lambda alert: str(alert["labels"]["alertname"]))
 
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Iterator[Chain]:
     # stale_after tolerates a clock that runs ahead of polls; the age limits tolerate one missed day.
     poll = {"interval": "40ms", "stale_after": "4h"}
-    stage = TestBed(tmp_path, PROJECTS, poll=poll, policies=[{"max_age": "60h", "critical_age": "90h"}])
+    stage = TestBed(
+        tmp_path,
+        PROJECTS,
+        poll=poll,
+        policies=[{"max_age": "60h", "critical_age": "90h"}],
+        collect={"user_labels": ["team"], "backup_dr": True},
+    )
     receiver = Receiver()
     rules = tmp_path / "cloudsql-backup.rules.yml"
     rules.write_text(with_short_waits((DEPLOY / "prometheus" / rules.name).read_text()))
@@ -177,7 +201,10 @@ def test_each_alert_notifies_once_on_firing_and_once_on_resolving(chain: Chain) 
     chain.expect_notifications([])  # a healthy fleet, including a replica and an idle instance
 
     chain.pass_time(17 * HOUR)  # an hour after the start of the next window: the backup has failed
-    (failed,) = chain.expect_notifications([("firing", "LastRunFailed", "orders")])
+    failed, by_plan = chain.expect_notifications(
+        [("firing", "LastRunFailed", "orders"), ("firing", "PlanRuleFailed", "vaulted")]
+    )
+    assert by_plan["labels"]["rule"] == "daily"
     assert failed["labels"] == {
         "alertname": "CloudSQLBackupLastRunFailed",
         "project": "shop-prod",
@@ -193,7 +220,7 @@ def test_each_alert_notifies_once_on_firing_and_once_on_resolving(chain: Chain) 
         "dashboard_url": "https://grafana.example.com/d/cloudsql-backup-instance?var-project=shop-prod&var-instance=orders",
     }
     chain.pass_time(24 * HOUR)
-    chain.expect_notifications([("resolved", "LastRunFailed", "orders")])
+    chain.expect_notifications([("resolved", "LastRunFailed", "orders"), ("resolved", "PlanRuleFailed", "vaulted")])
 
     chain.pass_time(51 * HOUR)  # a window has just closed without a run
     chain.expect_notifications([("firing", "Overdue", "stock")])

@@ -57,7 +57,7 @@ def test_invalid_flag_exits_with_2(arguments: list[str]) -> None:
     assert "usage: cloudsql-backup-exporter" in result.stderr
 
 
-@pytest.mark.parametrize("command", [[], ["serve"], ["check-config"], ["once"], ["status"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["check-config"], ["once"], ["status"], ["report"]])
 def test_missing_configuration_exits_with_2_and_one_line(command: list[str], tmp_path: Path) -> None:
     result = run(*command, f"--config.file={tmp_path / 'none.yaml'}")
     hint = "no such file; name one with --config.file, or start from config.example.yaml"

@@ -28,7 +28,7 @@ from tests.support.testbed import TestBed
 
 EVERYTHING = {"job": ".+", "project": ".+", "instance": ".+", "team": ".*"}
 # No single instance has data for every panel of the Instance dashboard; these have together.
-INSTANCES = ("failing", "on-demand-only", "high-availability", "replica", "flapping")
+INSTANCES = ("failing", "on-demand-only", "high-availability", "replica", "flapping", "enhanced-failing")
 SELECTIONS = [EVERYTHING, *({**EVERYTHING, "project": "museum", "instance": name} for name in INSTANCES)]
 SHOWN_WHILE_DOWN = {
     "Up": "shows that the exporter is down",
@@ -113,7 +113,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
     folder = tmp_path_factory.mktemp("dashboards")
     projects = {name: content for name, content in parse_world("demo").items() if not content.access_error}
     start = datetime.now(UTC) - timedelta(days=3)
-    collect = {"user_labels": ["team"], "deleted_instances": True}
+    collect = {"user_labels": ["team"], "deleted_instances": True, "backup_dr": True}
     targets = [{"search": "state:ACTIVE"}]
     stage = TestBed(folder, projects, start, targets=targets, poll={"interval": "40ms"}, collect=collect)
     exporter = stage.forker.spawn()

@@ -8,11 +8,13 @@ import random
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from exporter.simulator.backup_plans import GOLD, PERMISSION_DENIED, Association
 from exporter.simulator.scenarios import SCENARIOS, Scenario
 from exporter.simulator.timeline import OVERDUE, SKIPPED, Attempt, Run, failing
 from exporter.simulator.worlds import Project
@@ -22,6 +24,7 @@ from tests.support.testbed import TestBed, Totals
 
 KILLS = 100
 
+PLAN = replace(GOLD, project="museum")
 OUTCOMES = (
     failing("INTERNAL_ERROR"),
     SKIPPED,
@@ -41,15 +44,30 @@ def _mixed(number: int) -> Scenario:
     )
 
 
+def _planned(number: int) -> Scenario:
+    """Two rules of a backup plan, which fail in turn, once with two attempts."""
+
+    def daily(window: int) -> Run:
+        return OUTCOMES[3 * ((window + number) % 2)]
+
+    def nightly(window: int) -> Run:
+        return (OUTCOMES[3], failing(PERMISSION_DENIED), OUTCOMES[4])[(window + number) % 3]
+
+    rules = {"daily": daily, "nightly": nightly}
+    associations = (Association(rules, plan=PLAN),)
+    return replace(SCENARIOS["enhanced"], associations=associations, opened_ago=(number * 7 + 2) * HOUR)
+
+
 PROJECTS = {
     "shop-prod": Project({f"mixed-{number}": _mixed(number) for number in range(12)}),
     "warehouse-prod": Project({"flapping": SCENARIOS["flapping"], "failing": SCENARIOS["failing"]}),
+    "museum": Project({f"planned-{number}": _planned(number) for number in range(3)}, plans=(PLAN,)),
 }
 
 
 @pytest.fixture
 def testbed(tmp_path: Path) -> Iterator[TestBed]:
-    testbed = TestBed(tmp_path, PROJECTS)
+    testbed = TestBed(tmp_path, PROJECTS, collect={"backup_dr": True})
     yield testbed
     testbed.close()
 
@@ -82,9 +100,12 @@ def test_a_hundred_kills_lose_no_run_and_count_none_twice(testbed: TestBed) -> N
     assert testbed.caught_up()
     expected = testbed.expected_totals()
     eventually(lambda: without_zeros(testbed.totals()) == expected, seconds=5)  # exposed soon after it is saved
-    totals = without_zeros(testbed.totals())
+    totals, failures = without_zeros(testbed.totals()), testbed.plan_rule_failures()
+    expected_failures = testbed.expected_plan_rule_failures()
     testbed.forker.kill(pid)
     assert totals == expected
+    assert failures == expected_failures
+    assert min(failures.values()) > 0
     assert {status for _, status in expected} == {"successful", "failed", "skipped", "overdue"}
 
 

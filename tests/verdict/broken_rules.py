@@ -8,13 +8,15 @@ import pytest
 
 from exporter.config import Expected, Policy
 from exporter.facts import history as history_module
+from exporter.facts.backup_plans import AssociationState, InstancePlan, RuleStatus
+from exporter.facts.collected import InstanceFacts
 from exporter.facts.history import History, TypeHistory, history
 from exporter.facts.model import BackupRun, BackupType, Instance, InstanceState, RunStatus, SuspensionReason
 from exporter.facts.packed_runs import PackedRuns, RunHeader
 from exporter.verdict import assess as assess_module
 from exporter.verdict import rules, windows
 from exporter.verdict.assess import Freshness, Verdict, assess
-from exporter.verdict.rules import RULES, Case, Exemption, Finding, Protection, exemption
+from exporter.verdict.rules import PLAN_RULES, RULES, Case, Exemption, Finding, Protection, exemption
 from tests.support.builders import MINUTE, SECOND
 from tests.verdict.random_cases import MICROSECOND
 
@@ -65,6 +67,14 @@ def _without_exemption(reason: Exemption) -> Break:
     return lambda patch: patch.setattr(assess_module, "exemption", broken)
 
 
+def _without_plan_rule(finding: Finding) -> Break:
+    def break_rule(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(assess_module, "PLAN_RULES", tuple(rule for rule in PLAN_RULES if rule.finding is not finding))
+
+    return break_rule
+
+
+BROKEN |= {f"no_finding_{rule.finding}_by_plan": _without_plan_rule(rule.finding) for rule in PLAN_RULES}
 BROKEN |= {f"no_finding_{finding}": _without_rule(finding) for finding in Finding}
 BROKEN |= {f"no_exemption_{reason}": _without_exemption(reason) for reason in Exemption}
 
@@ -291,6 +301,85 @@ def skipped_run_does_not_end_consecutive_failures(patch: pytest.MonkeyPatch) -> 
     _replace_types(patch, count_on)
 
 
+# Backup plans
+
+
+def _replace_plan_rule(patch: pytest.MonkeyPatch, finding: Finding, holds: Callable[[Case], bool]) -> None:
+    broken = tuple(replace(rule, holds=holds) if rule.finding is finding else rule for rule in PLAN_RULES)
+    patch.setattr(assess_module, "PLAN_RULES", broken)
+
+
+@_broken
+def paused_association_protects(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AssociationState, "protects", property(lambda state: state.value not in ("INACTIVE", "DELETING")))
+
+
+@_broken
+def only_an_active_association_protects(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(AssociationState, "protects", property(lambda state: state is AssociationState.ACTIVE))
+
+
+@_broken
+def denied_rule_does_not_count_as_failed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RuleStatus, "failed", property(lambda status: status is RuleStatus.FAILED))
+
+
+@_broken
+def every_rule_has_to_fail(patch: pytest.MonkeyPatch) -> None:
+    def broken(case: Case) -> bool:
+        return case.plan is not None and bool(case.plan.rules) and len(case.plan.failed_rules) == len(case.plan.rules)
+
+    _replace_plan_rule(patch, Finding.LAST_RUN_FAILED, broken)
+
+
+@_broken
+def oldest_rule_is_the_recovery_point(patch: pytest.MonkeyPatch) -> None:
+    def broken(plan: InstancePlan) -> datetime | None:
+        return min((rule.last_success for rule in plan.rules if rule.last_success), default=None)
+
+    patch.setattr(InstancePlan, "recovery_point", property(broken))
+
+
+@_broken
+def runs_carry_the_recovery_point_of_a_plan(patch: pytest.MonkeyPatch) -> None:
+    def broken(case: Case) -> datetime | None:
+        return (case.plan.recovery_point if case.plan else None) or case.history.recovery_point
+
+    patch.setattr(Case, "recovery_point", property(broken))
+
+
+@_broken
+def other_rules_apply_to_a_plan(patch: pytest.MonkeyPatch) -> None:
+    names = {rule.finding for rule in PLAN_RULES}
+    patch.setattr(assess_module, "PLAN_RULES", (*PLAN_RULES, *(rule for rule in RULES if rule.finding not in names)))
+
+
+@_broken
+def unread_plan_is_judged(patch: pytest.MonkeyPatch) -> None:
+    _replace_plan_rule(patch, Finding.BACKUPS_DISABLED, lambda case: case.plan is not None and not case.plan.protects)
+
+
+@_broken
+def failed_rule_does_not_end_the_exemption_new(patch: pytest.MonkeyPatch) -> None:
+    original = rules._has_conclusive_run
+
+    def broken(case: Case) -> bool:
+        return case.recovery_point is not None if case.plan else original(case)
+
+    patch.setattr(rules, "_has_conclusive_run", broken)
+
+
+@_broken
+def plan_is_due_in_the_backup_window(patch: pytest.MonkeyPatch) -> None:
+    def broken(
+        instance: Instance, past: History, policy: Policy, now: datetime, freshness: Freshness, collected: InstanceFacts
+    ) -> Verdict:
+        verdict = assess(instance, past, policy, now, freshness, collected)
+        return replace(verdict, next_due=verdict.next_due or windows.next_due(instance, past, now))
+
+    patch.setattr(assess_module, "assess", broken)
+
+
 # Exemptions and states
 
 
@@ -358,8 +447,10 @@ def state_is_that_of_the_mildest_finding(patch: pytest.MonkeyPatch) -> None:
 
 
 def _replace_verdict(patch: pytest.MonkeyPatch, change: Callable[[Verdict], Verdict]) -> None:
-    def broken(instance: Instance, past: History, policy: Policy, now: datetime, freshness: Freshness) -> Verdict:
-        return change(assess(instance, past, policy, now, freshness))
+    def broken(
+        instance: Instance, past: History, policy: Policy, now: datetime, freshness: Freshness, collected: InstanceFacts
+    ) -> Verdict:
+        return change(assess(instance, past, policy, now, freshness, collected))
 
     patch.setattr(assess_module, "assess", broken)
 
@@ -371,9 +462,11 @@ def exempt_overrides_unknown(patch: pytest.MonkeyPatch) -> None:
 
 @_broken
 def unknown_at_its_threshold(patch: pytest.MonkeyPatch) -> None:
-    def broken(instance: Instance, past: History, policy: Policy, now: datetime, freshness: Freshness) -> Verdict:
+    def broken(
+        instance: Instance, past: History, policy: Policy, now: datetime, freshness: Freshness, collected: InstanceFacts
+    ) -> Verdict:
         earlier = replace(freshness, stale_after=freshness.stale_after - MICROSECOND)
-        return assess(instance, past, policy, now, earlier)
+        return assess(instance, past, policy, now, earlier, collected)
 
     patch.setattr(assess_module, "assess", broken)
 

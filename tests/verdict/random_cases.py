@@ -12,6 +12,14 @@ from typing import TypeVar
 
 from exporter.config import Policy
 from exporter.config.schema import DEFAULT_POLICY, Expected
+from exporter.facts.backup_plans import (
+    UNREAD,
+    AssociationState,
+    InstancePlan,
+    PlanAssociation,
+    PlanRule,
+    RuleStatus,
+)
 from exporter.facts.model import (
     ActivationPolicy,
     BackupRun,
@@ -68,6 +76,7 @@ class RandomCase:
     now: datetime
     read_at: datetime
     stale_after: timedelta
+    plan: InstancePlan | None = None
 
 
 def random_case(random: Random) -> RandomCase:
@@ -81,7 +90,35 @@ def random_case(random: Random) -> RandomCase:
         runs = [run for run in runs if run.scheduled <= now]
     if instance.created and instance.created > now:
         instance = replace(instance, created=now - random.choice((NO_TIME, MICROSECOND, HOUR, DAY)))
-    return RandomCase(instance, runs, policy, now, _read_at(random, instance, now, stale_after), stale_after)
+    case = RandomCase(instance, runs, policy, now, _read_at(random, instance, now, stale_after), stale_after)
+    return _with_plan(random, case) if random.random() < 0.2 else case
+
+
+def _with_plan(random: Random, case: RandomCase) -> RandomCase:
+    """The case with an instance of the enhanced tier, which is judged by its backup plan unless it is a replica."""
+    tier = random.choice((BackupTier.ENHANCED, BackupTier.ENHANCED, BackupTier.ADVANCED))
+    instance = replace(case.instance, backups=replace(case.instance.backups, tier=tier))
+    if not instance.can_have_backups:
+        return replace(case, instance=instance)
+    return replace(case, instance=instance, plan=_plan(random, case.policy, case.now))
+
+
+def _plan(random: Random, policy: Policy, now: datetime) -> InstancePlan:
+    if random.random() < 0.05:
+        return UNREAD
+    if random.random() < 0.1:
+        return InstancePlan()
+    state = _mostly(random, AssociationState.ACTIVE, AssociationState)
+    rules = (_plan_rule(random, policy, now, number) for number in range(random.choice((0, 1, 1, 1, 2, 3))))
+    return InstancePlan(association=PlanAssociation("association", "gold", "vault", state, tuple(rules)))
+
+
+def _plan_rule(random: Random, policy: Policy, now: datetime, number: int) -> PlanRule:
+    ages = (HOUR, random.random() * 4 * DAY, policy.max_age, policy.max_age, policy.critical_age, policy.critical_age)
+    last_success = now - random.choice(ages) - random.choice(OFFSETS) if random.random() < 0.75 else None
+    if last_success is None:
+        return PlanRule(f"rule-{number}", random.choice((RuleStatus.FIRST_BACKUP_PENDING, *RuleStatus)))
+    return PlanRule(f"rule-{number}", _mostly(random, RuleStatus.SUCCEEDED, RuleStatus), last_success)
 
 
 def _policy(random: Random) -> Policy:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from exporter.config import Policy
+from exporter.facts.backup_plans import InstancePlan
 from exporter.facts.model import BackupRun, Instance
 
 DAY = timedelta(hours=24)
@@ -67,17 +68,29 @@ def reference_verdict(
     now: datetime,
     read_at: datetime,
     stale_after: timedelta,
+    *,
+    plan: InstancePlan | None,
 ) -> ReferenceVerdict:
-    """Return the verdict on an instance by facts read at `read_at`; its runs may come in any order."""
+    """Return the verdict on an instance by facts read at `read_at`; its runs may come in any order.
+
+    With a plan, the instance is in the enhanced tier, and backup plans are collected.
+    """
     runs = sorted(runs, key=lambda run: run.order)
-    exemption = _exemption(instance, runs, policy, now)
-    findings = set() if exemption else _findings(instance, runs, policy, now, read_at)
+    exemption = _exemption(instance, runs, policy, now, plan)
+    findings = set()
+    if not exemption:
+        findings = (
+            _findings_by_plan(instance, plan, policy, now) if plan else _findings(instance, runs, policy, now, read_at)
+        )
+    # Choice: without any facts about the plan nothing is known, whenever they were first asked for (decision 39).
+    never_read = plan is not None and not plan.read
     return ReferenceVerdict(
-        state=_state(exemption, findings, now - read_at > stale_after),
+        state=_state(exemption, findings, never_read or now - read_at > stale_after),
         findings=frozenset(findings),
         exemption=exemption,
-        recovery_point=_recovery_point(runs),
-        next_due=_next_due(instance, runs, exemption, now),
+        recovery_point=_recovery_point_of_plan(plan) if plan else _recovery_point(runs),
+        # Choice: the schedule of a plan is not the backup window of the instance (decision 39).
+        next_due=None if plan else _next_due(instance, runs, exemption, now),
         runs={
             backup_type: _runs_of_type([run for run in runs if run.type.lower() == backup_type])
             # A run that is no longer listed only shows that a backup was deleted.
@@ -97,7 +110,9 @@ def _state(exemption: str | None, findings: set[str], facts_are_stale: bool) -> 
     return "at_risk" if states else "protected"
 
 
-def _exemption(instance: Instance, runs: Sequence[BackupRun], policy: Policy, now: datetime) -> str | None:
+def _exemption(
+    instance: Instance, runs: Sequence[BackupRun], policy: Policy, now: datetime, plan: InstancePlan | None
+) -> str | None:
     if policy.expected == "never":
         return "ignored"
     if instance.state == "PENDING_CREATE":
@@ -118,6 +133,11 @@ def _exemption(instance: Instance, runs: Sequence[BackupRun], policy: Policy, no
         return "stopped"
     if instance.state == "SUSPENDED":
         return "suspended"
+    if plan:
+        # Choice: a backup succeeded if the API tells up to when (decision 39).
+        conclusive = _recovery_point_of_plan(plan) or _failed_rules(plan)
+        return None if _is_past_grace(instance, policy, now) or conclusive else "new"
+    # Choice: replicas and external servers are never in the tier themselves; they are exempt before.
     if instance.backups.tier in ("ENHANCED", "ADVANCED"):
         return "managed_elsewhere"
     return "new" if _is_new(instance, runs, policy, now) else None
@@ -205,6 +225,33 @@ def _findings(
         "data_unreadable": _key_is_revoked(instance),
     }
     return {finding for finding, condition in holds.items() if condition}
+
+
+def _findings_by_plan(instance: Instance, plan: InstancePlan, policy: Policy, now: datetime) -> set[str]:
+    recovery_point = _recovery_point_of_plan(plan)
+    active = plan.association is not None and plan.association.state.value in ("ACTIVE", "CREATING", "UPDATING")
+    past_grace = _is_past_grace(instance, policy, now)
+    holds = {
+        "backups_disabled": plan.read and not active,
+        "never_succeeded": plan.read and past_grace and not recovery_point,
+        "stale_critical": recovery_point and now - recovery_point > policy.critical_age,
+        "stale": recovery_point and now - recovery_point > policy.max_age,
+        "last_run_failed": _failed_rules(plan),
+        # Choice: a revoked key is a fact about the instance, and its backups cannot be restored either (decision 39).
+        "data_unreadable": _key_is_revoked(instance),
+    }
+    return {finding for finding, condition in holds.items() if condition}
+
+
+def _failed_rules(plan: InstancePlan) -> list[str]:
+    rules = plan.association.rules if plan.association else ()
+    return [rule.id for rule in rules if rule.status.value in ("FAILED", "PERMISSION_DENIED")]
+
+
+def _recovery_point_of_plan(plan: InstancePlan) -> datetime | None:
+    """Return the newest consistency time of any rule."""
+    rules = plan.association.rules if plan.association else ()
+    return max((rule.last_success for rule in rules if rule.last_success), default=None)
 
 
 def _recovery_point(runs: Sequence[BackupRun]) -> datetime | None:

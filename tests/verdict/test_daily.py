@@ -9,7 +9,7 @@ import pytest
 from exporter.config import Policy
 from exporter.facts.daily import DailyRecord, InstanceDay
 from exporter.facts.history import history
-from exporter.facts.model import ActivationPolicy, BackupRun, Instance, InstanceState, RunStatus
+from exporter.facts.model import ActivationPolicy, BackupRun, BackupType, Instance, InstanceState, RunStatus
 from exporter.verdict.assess import Freshness, Verdict, assess
 from exporter.verdict.daily import observe
 from tests.support.builders import DAY, HOUR, INSTANCE, MINUTE, NOW, SECOND, SETTINGS, run
@@ -64,14 +64,16 @@ class Days:
             instance, runs, read_at = facts
             return [assess(instance, history(runs), Policy(), timestamp, Freshness(read_at, HOUR))]
 
+        histories = {} if known is None else {known[0].id.name: history(known[1])}
         for record in observe(
-            self.record, lambda timestamp: judge(known, timestamp), judge(self.facts, now), now, elapsed
+            self.record, lambda timestamp: judge(known, timestamp), judge(self.facts, now), now, elapsed, histories
         ):
             self.record = record
             self.days[record.project.day.day] = record
-            if record.day_before:
-                before = record.project.day.day - 1
-                self.days[before] = replace(self.days[before], instances=record.day_before)
+            for (day, name), outcome in record.later_outcomes.items():
+                if before := self.days.get(day.day):
+                    changed = {**before.instances, name: replace(before.instances[name], outcome=outcome)}
+                    self.days[day.day] = replace(before, instances=changed)
         return self
 
 
@@ -215,6 +217,21 @@ def test_outcome_of_a_run_that_ended_while_the_exporter_was_down(gap: timedelta)
     days.poll(NOW + gap, *ended, running=False)
     assert (days.day(22).outcome, days.day(23).outcome) == (S.SUCCESSFUL, S.FAILED)
     assert days.share() == 0.5
+
+
+def test_outcomes_of_days_on_which_the_api_could_not_be_read() -> None:
+    days = Days().poll(MIDNIGHT, run(ago=32 * HOUR))
+    for hours in range(6, 3 * 24, 6):
+        days.failed_poll(MIDNIGHT + hours * HOUR)
+    assert (days.day(23).outcome, days.day(24).outcome) == (None, None)
+    days.poll(MIDNIGHT + 3 * DAY, run(), run(S.FAILED, ago=8 * HOUR - DAY), run(ago=32 * HOUR))
+    assert (days.day(23).outcome, days.day(24).outcome, days.day(25).outcome) == (S.SUCCESSFUL, S.FAILED, None)
+
+
+def test_outcome_of_a_failed_run_remains_while_another_run_of_the_day_is_listed() -> None:
+    failed, on_demand = run(S.FAILED), run(ago=4 * HOUR, kind=BackupType.ON_DEMAND)
+    days = Days().poll(NOW, failed, on_demand, run(ago=32 * HOUR)).poll(NOW + DAY, on_demand, run(ago=-16 * HOUR))
+    assert days.day(23).outcome is S.FAILED
 
 
 def test_nothing_is_recorded_while_the_clock_is_behind() -> None:

@@ -8,9 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.config import Expected
+from exporter.facts.backup_plans import (
+    UNREAD,
+    AssociationState,
+    InstancePlan,
+    InstancePlans,
+    PlanAssociation,
+    PlanRule,
+    RuleStatus,
+)
+from exporter.facts.collected import Collected
 from exporter.facts.counters import Counters
 from exporter.facts.history import history
-from exporter.facts.model import BackupRun, BackupType, RunStatus
+from exporter.facts.model import BackupRun, BackupTier, BackupType, RunStatus
 from exporter.facts.record import ProjectScan, Record
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.scan.incremental import scan
@@ -81,6 +91,18 @@ records = st.builds(
     st.none() | hours,
     st.none() | st.integers(0, 1439).map(lambda minutes: minutes * MINUTE),
 )
+plans = st.builds(
+    lambda state, rules: InstancePlan(association=PlanAssociation("a", "gold", "vault", state, tuple(rules))),
+    st.sampled_from(AssociationState),
+    st.lists(
+        st.builds(
+            lambda status, ago: PlanRule("daily", status, None if ago is None else NOW - ago),
+            st.sampled_from(RuleStatus),
+            st.none() | hours,
+        ),
+        max_size=2,
+    ),
+)
 steps = st.tuples(
     st.sampled_from([-2 * HOUR, timedelta(), MINUTE, 3 * HOUR]) | hours,
     st.none() | st.sampled_from([timedelta(), MINUTE, 90 * MINUTE, -6 * HOUR]) | hours,
@@ -94,6 +116,7 @@ steps = st.tuples(
     stale_after=st.sampled_from(["1h", "2d"]),
     steps=st.lists(steps, min_size=1, max_size=5),
     share=st.floats(0, 1),
+    plan=st.none() | plans | st.just(UNREAD),
 )
 def test_reused_verdict_equals_a_new_one_whenever_facts_are_read(
     facts: ProjectScan,
@@ -101,19 +124,24 @@ def test_reused_verdict_equals_a_new_one_whenever_facts_are_read(
     stale_after: str,
     steps: list[tuple[timedelta, timedelta | None]],
     share: float,
+    plan: InstancePlan | None,
 ) -> None:
     """For runs of any status, thresholds in any order, windows at any time, and a clock that may be set back.
 
-    Each step is the time that passes, and how long ago the same facts were read again, if they were.
+    A plan is UNREAD, or was read an hour after the runs, at every second step. Each step is the time that passes, and
+    how long ago the same facts were read again, if they were.
     """
-    configuration = config(policies=[policy], poll={"stale_after": stale_after})
+    configuration = config(policies=[policy], poll={"stale_after": stale_after}, collect={"backup_dr": True})
+    facts, collected = _with_tier(facts, enhanced=plan is not None), Collected()
     evaluation: Evaluation | None = None
     now = NOW
-    for elapsed, read_ago in steps:
+    for number, (elapsed, read_ago) in enumerate(steps):
         now += elapsed
         if read_ago is not None:
             facts = replace(facts, read_at=now - read_ago)
-        snapshot = Snapshot().with_project(ProjectStatus("shop-prod", scan=facts))
+        if plan and plan.read and not number % 2:
+            collected = Collected(plans=InstancePlans(facts.read_at + HOUR, {"orders": plan}))
+        snapshot = Snapshot().with_project(ProjectStatus("shop-prod", scan=facts, collected=collected))
         expected = evaluate(snapshot, configuration, EXPORTER_INFO, now)
         evaluation = evaluate(snapshot, configuration, EXPORTER_INFO, now, evaluation)
         assert evaluation.verdicts == expected.verdicts
@@ -122,6 +150,16 @@ def test_reused_verdict_equals_a_new_one_whenever_facts_are_read(
         for later in (until, now + (until - now) * share):
             assert evaluation.is_current(later)
             assert evaluate(snapshot, configuration, EXPORTER_INFO, later).verdicts == expected.verdicts
+
+
+def _with_tier(facts: ProjectScan, *, enhanced: bool) -> ProjectScan:
+    tier = BackupTier.ENHANCED if enhanced else BackupTier.STANDARD
+    instances = {name: record.instance for name, record in facts.records.items()}
+    records = {
+        name: replace(facts.records[name], instance=replace(instance, backups=replace(instance.backups, tier=tier)))
+        for name, instance in instances.items()
+    }
+    return replace(facts, records=records)
 
 
 def test_reused_evaluation_equals_a_new_one_over_three_days() -> None:

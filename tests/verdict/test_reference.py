@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.facts.collected import InstanceFacts
 from exporter.facts.history import history
 from exporter.verdict import assess as assess_module
 from exporter.verdict.assess import Freshness
@@ -20,18 +21,21 @@ NUMBER_OF_CASES = 10_000
 
 
 def expected_verdict(case: RandomCase) -> ReferenceVerdict:
-    return reference_verdict(case.instance, case.runs, case.policy, case.now, case.read_at, case.stale_after)
+    return reference_verdict(
+        case.instance, case.runs, case.policy, case.now, case.read_at, case.stale_after, plan=case.plan
+    )
 
 
 def actual_verdict(case: RandomCase) -> ReferenceVerdict:
     """The exporter's verdict in the words of the reference."""
     freshness = Freshness(case.read_at, case.stale_after)
-    verdict = assess_module.assess(case.instance, history(case.runs), case.policy, case.now, freshness)
+    facts = InstanceFacts(plan=case.plan)
+    verdict = assess_module.assess(case.instance, history(case.runs), case.policy, case.now, freshness, facts)
     return ReferenceVerdict(
         state=verdict.state.value,
         findings=frozenset(finding.value for finding in verdict.findings),
         exemption=verdict.exemption.value if verdict.exemption else None,
-        recovery_point=verdict.history.recovery_point,
+        recovery_point=verdict.recovery_point,
         next_due=verdict.next_due,
         runs={
             backup_type.value.lower(): ReferenceRuns(

@@ -10,7 +10,7 @@ from exporter.simulator.timeline import scheduled_start
 from exporter.simulator.worlds import Project, World
 from exporter.verdict.assess import Verdict
 from exporter.verdict.rules import Exemption, Finding, Protection
-from tests.support.builders import NOW, world
+from tests.support.builders import NOW, config, world
 from tests.support.expositions import evaluate_world
 
 F = Finding
@@ -54,8 +54,20 @@ VERDICTS: dict[str, tuple[Protection, tuple[Finding, ...], Exemption | None]] = 
     "read-pool": (EXEMPT, (), Exemption.READ_POOL),
     "external": (EXEMPT, (), Exemption.EXTERNAL),
     "green": (EXEMPT, (), Exemption.GREEN),
-    "enhanced": (EXEMPT, (), Exemption.MANAGED_ELSEWHERE),
+    **{name: (EXEMPT, (), Exemption.MANAGED_ELSEWHERE) for name in SCENARIOS if name.startswith("enhanced")},
     "high-availability": (PROTECTED, (), None),
+}
+
+# The same with `collect.backup_dr`.
+PLAN_VERDICTS: dict[str, tuple[Protection, tuple[Finding, ...], Exemption | None]] = {
+    "enhanced": (PROTECTED, (), None),
+    "enhanced-failing": (AT_RISK, (F.LAST_RUN_FAILED,), None),
+    "enhanced-denied": (AT_RISK, (F.STALE, F.LAST_RUN_FAILED), None),
+    "enhanced-new": (EXEMPT, (), Exemption.NEW),
+    "enhanced-never": (UNPROTECTED, (F.NEVER_SUCCEEDED,), None),
+    "enhanced-paused": (UNPROTECTED, (F.BACKUPS_DISABLED, F.STALE_CRITICAL, F.STALE), None),
+    "enhanced-unplanned": (UNPROTECTED, (F.BACKUPS_DISABLED, F.NEVER_SUCCEEDED), None),
+    "enhanced-reused": (UNPROTECTED, (F.BACKUPS_DISABLED, F.NEVER_SUCCEEDED), None),
 }
 
 
@@ -76,6 +88,15 @@ def test_every_scenario_has_an_expected_verdict() -> None:
 def test_verdict_on_scenario(name: str) -> None:
     verdict = only_verdict(world_of(name))
     assert (verdict.state, verdict.findings, verdict.exemption) == VERDICTS[name]
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_verdict_on_scenario_with_backup_plans(name: str) -> None:
+    (verdict,) = evaluate_world(world_of(name), config(collect={"backup_dr": True})).verdicts
+    assert (verdict.state, verdict.findings, verdict.exemption) == (VERDICTS | PLAN_VERDICTS)[name]
+    if name in PLAN_VERDICTS:
+        assert verdict.recovery_point_source == ("vault" if verdict.recovery_point else None)
+        assert verdict.next_due is None
 
 
 def test_flapping_scenario_fails_one_night_and_recovers_the_next() -> None:

@@ -32,6 +32,8 @@ PAGES = (
     "instances/museum/failing",
     "instances/museum/replica",
     "instances/museum/never",
+    "instances/museum/enhanced-failing",
+    "instances/museum/enhanced-unplanned",
     "instances/museum/failin",
     "instances/nowhere/a/b",
     "windows",
@@ -79,7 +81,8 @@ class Page(HTMLParser):
 def url() -> Iterator[str]:
     """The URL, with a path, of an exporter that has polled the demo world."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
-        settings = config(simulator.url, ("museum", "shop-prod", "sealed"), collect={"deleted_instances": True})
+        collect = {"deleted_instances": True, "backup_dr": True}
+        settings = config(simulator.url, ("museum", "shop-prod", "sealed"), collect=collect)
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         exporter.poll_once(lambda _done, _total: None)
         with serving(application(exporter, prefix=PREFIX, sites=SITES)) as server:

@@ -7,6 +7,7 @@ An unknown value yields no sample: never 0, never -1.
 from typing import Any
 
 from exporter.facts.snapshot import ProjectStatus
+from exporter.metrics.catalogue.backup_plans import PLANS
 from exporter.metrics.catalogue.backup_runs import AGES, COUNTERS, RUNS, VERDICT
 from exporter.metrics.catalogue.deleted_instances import DELETED_INSTANCE
 from exporter.metrics.catalogue.exporter import (
@@ -51,6 +52,7 @@ def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
             COUNTERS,
         ),
         _of_instances("Instance", *INSTANCE, instance_labels(user_labels)),
+        _of_instances("Backup plans", *PLANS),
         Section(
             "Deleted instances",
             ("project", "instance_id", "deleted"),

@@ -222,7 +222,7 @@ RUNS: tuple[Metric[Verdict], ...] = (
     gauge(
         "cloudsql_backup_recovery_point_timestamp_seconds",
         "Time up to which a restore loses no data: start of the newest successful run, or window start of a later "
-        "skipped run.",
+        "skipped run; consistency time of the newest backup by a backup plan.",
         lambda verdict: verdict.recovery_point,
     ),
     Metric(

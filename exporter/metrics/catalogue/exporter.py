@@ -132,7 +132,10 @@ API_REQUEST_DURATION = DirectMetric(
     "histogram",
     (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
 )
-API_METHODS = ("instances.list", "backupRuns.list", "backupRuns.get", "backups.list", "projects.search")
+API_METHODS = (
+    *("instances.list", "backupRuns.list", "backupRuns.get", "backups.list"),
+    *("backupPlanAssociations.list", "backupPlans.list", "projects.search"),
+)
 API_RETRIES = DirectMetric(
     "cloudsql_backup_exporter_api_retries_total",
     "API requests retried after a transient error.",

@@ -5,16 +5,16 @@ from datetime import datetime, timedelta
 from typing import overload
 
 from exporter.config import Config
+from exporter.facts.backup_plans import InstancePlan
 from exporter.facts.counters import Durations
 from exporter.facts.daily import InstanceDay, ProjectDay
 from exporter.facts.deleted_instances import DeletedInstance as DeletedInstanceFacts
-from exporter.facts.model import BackupRun, BackupType, RunStatus, span
+from exporter.facts.model import BackupRun, BackupType, span
 from exporter.facts.model import Instance as InstanceFacts
 from exporter.facts.record import Record
 from exporter.facts.snapshot import ProjectStatus, SearchStatus
 from exporter.verdict.assess import Freshness, Verdict
 from exporter.verdict.changes import began, next_change
-from exporter.verdict.daily import outcomes
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Selected
 from exporter.verdict.reasons import reasons
@@ -29,6 +29,8 @@ from exporter.web.api.documents import (
     DeletedInstancesDocument,
     Instance,
     InstanceDocument,
+    Plan,
+    PlanRule,
     Policy,
     Project,
     Run,
@@ -58,8 +60,6 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
     summary = _instance(verdict, evaluation)
     freshness = Freshness(evaluation.facts_read_at(verdict), evaluation.config.poll.stale_after)
     change = next_change(verdict, evaluation.now)
-    days = list(days)
-    listed = outcomes(verdict.history.runs, days[0][0].day) if days else {}
     return InstanceDocument(
         **{name: getattr(summary, name) for name in Instance.__struct_fields__},
         now=_second(evaluation.now),
@@ -71,7 +71,8 @@ def instance_document(evaluation: Evaluation, verdict: Verdict, record: Record, 
         first_seen=_second(record.counters.first_seen),
         backups={_word(backup_type): _backups(backup_type, record) for backup_type in _types(record)},
         runs=[_run(run) for run in verdict.history.runs],
-        days=[_day(project_day, day, listed.get(project_day.day), evaluation.now) for project_day, day in days],
+        plan=_plan(verdict.collected.plan, evaluation, verdict) if verdict.collected.plan else None,
+        days=[_day(project_day, day, evaluation.now) for project_day, day in days],
     )
 
 
@@ -244,15 +245,34 @@ def _run(run: BackupRun) -> Run:
     )
 
 
-def _day(project_day: ProjectDay, day: InstanceDay, listed: RunStatus | None, now: datetime) -> Day:
-    """A day; the outcome of runs that are listed counts, else the recorded one."""
-    outcome = listed or day.outcome
+def _plan(plan: InstancePlan, evaluation: Evaluation, verdict: Verdict) -> Plan:
+    association, plans = plan.association, evaluation.by_project[verdict.instance.id.project].collected.plans
+    return Plan(
+        plan=association.plan if association else None,
+        vault=association.vault or None if association else None,
+        state=_word(association.state) if association else None,
+        rules=[
+            PlanRule(
+                rule=rule.id,
+                status=_word(rule.status),
+                last_success=rule.last_success,
+                retention_seconds=_seconds(rule.retention),
+                failures_total=plan.failures.get(rule.id, 0),
+                error=RunError(rule.error.code, rule.error.message) if rule.error else None,
+            )
+            for rule in plan.rules
+        ],
+        read_at=_second(plans.facts_read_at(verdict.instance.id.name)) if plans else None,
+    )
+
+
+def _day(project_day: ProjectDay, day: InstanceDay, now: datetime) -> Day:
     return Day(
         day=project_day.day,
         state=Protection(day.state),
         observed_share=round(project_day.share(day), 3),
         due=project_day.due(day, now),
-        outcome=_word(outcome) if outcome else "none",
+        outcome=_word(day.outcome) if day.outcome else "none",
         worst_age_seconds=project_day.worst_age(day),
         within_policy=day.within_policy,
     )

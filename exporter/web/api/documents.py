@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from exporter.facts.backup_plans import RuleStatus
 from exporter.facts.collected import Collection
 from exporter.facts.deleted_instances import LastExpiry
 from exporter.facts.model import BackupType, PollResult, RunStatus
@@ -25,6 +26,7 @@ def _words(description: str, words: type[RunStatus | BackupType]) -> Meta:
 State = Annotated[Protection, _text("State of the protection")]
 Status = Annotated[str, _words("Status of a backup run; `vanished`: a backup that is no longer listed", RunStatus)]
 Type = Annotated[str, _words("Backup type", BackupType)]
+_RULE_STATUSES = [word.lower() for word in RuleStatus]
 NonNegative = Annotated[float, Meta(ge=0)]
 Seconds = NonNegative
 Bytes = Annotated[int, Meta(ge=0)]
@@ -179,6 +181,27 @@ class Run(Struct, frozen=True):
     error: RunError | None
 
 
+class PlanRule(Struct, frozen=True):
+    """A rule of a backup plan; null where the API does not say."""
+
+    rule: str
+    status: Annotated[str, Meta(description="State of its last backup", extra_json_schema={"enum": _RULE_STATUSES})]
+    last_success: Annotated[datetime | None, _text("Consistency time of its newest backup")]
+    retention_seconds: Annotated[Seconds | None, _text("How long the plan keeps its backups")]
+    failures_total: Annotated[Count, _text("Changes of its state to a failed one since the instance was first seen")]
+    error: Annotated[RunError | None, _text("Why its last backup failed")]
+
+
+class Plan(Struct, frozen=True):
+    """The backup plan of an instance of the enhanced tier, in Backup and DR. Names are resource names."""
+
+    plan: Annotated[str | None, _text("null if no plan is associated with the instance")]
+    vault: str | None
+    state: Annotated[str | None, _text("State of the association with the plan")]
+    rules: list[PlanRule]
+    read_at: Annotated[datetime | None, _text("When it was last read; null before the first time")]
+
+
 class Day(Struct, frozen=True):
     """A day (UTC) of the daily record, as in `report`."""
 
@@ -210,6 +233,7 @@ class InstanceDocument(Instance, frozen=True):
     first_seen: Annotated[datetime, _text("When counting began")]
     backups: Annotated[dict[str, Backups], _text("By backup type")]
     runs: Annotated[list[Run], _text("Newest first")]
+    plan: Annotated[Plan | None, _text("null unless the instance is judged by its backup plan")]
     days: Annotated[list[Day], _text("Oldest first; days without any observation are left out")]
 
 

@@ -6,11 +6,12 @@ from datetime import date, timedelta
 from enum import StrEnum
 from itertools import groupby
 
-from exporter.facts.daily import InstanceDay, ProjectDay
+from exporter.facts.daily import InstanceDay, ProjectDay, next_midnight, start_of
 from exporter.facts.model import RunStatus
 from exporter.facts.packed_runs import PackedRuns
 from exporter.verdict.daily import outcomes
-from exporter.verdict.rules import Protection
+from exporter.verdict.rules import RESOLUTION, Protection
+from exporter.verdict.windows import WINDOW
 from exporter.web.pages.words import state_word
 
 DAY = timedelta(days=1)
@@ -113,11 +114,10 @@ def _cell(day: date, recorded: tuple[ProjectDay, InstanceDay] | None, listed: Ru
     if recorded is None:
         return DayCell(day, _OUTCOMES.get(listed, DayKind.UNKNOWN) if listed else DayKind.NOT_OBSERVED)
     project, instance = recorded
-    outcome = listed or instance.outcome
     worst_age = project.worst_age(instance)
     return DayCell(
         day,
-        _OUTCOMES.get(outcome, DayKind.UNKNOWN) if outcome else _without_run(project, instance, is_today=day == today),
+        day_kind(project, instance, listed or instance.outcome, today),
         instance.state,
         project.share(instance),
         None if worst_age is None else timedelta(seconds=worst_age),
@@ -125,12 +125,21 @@ def _cell(day: date, recorded: tuple[ProjectDay, InstanceDay] | None, listed: Ru
     )
 
 
-def _without_run(project: ProjectDay, instance: InstanceDay, *, is_today: bool) -> DayKind:
-    """A day on which no run is known."""
+def day_kind(project: ProjectDay, instance: InstanceDay, outcome: RunStatus | None, today: date) -> DayKind:
+    """What the cell of an observed day shows, by the worst run of the day."""
+    if outcome:
+        return _OUTCOMES.get(outcome, DayKind.UNKNOWN)
     if instance.state == Protection.EXEMPT:
         return DayKind.EXEMPT
-    if project.due_while_observed(instance):
+    if _window_passed(project, instance):
         return DayKind.UNKNOWN if instance.state == Protection.UNKNOWN else DayKind.NO_RUN
     if instance.window_closes is None:  # no run is expected, for example since backups are disabled
-        return DayKind.PENDING if is_today else DayKind.NO_RUN
-    return DayKind.PENDING if is_today else DayKind.NOT_OBSERVED
+        return DayKind.PENDING if project.day == today else DayKind.NO_RUN
+    return DayKind.PENDING if project.day == today else DayKind.NOT_OBSERVED
+
+
+def _window_passed(project: ProjectDay, instance: InstanceDay) -> bool:
+    """Whether the window that opens on the day has passed while observed; over midnight, as far as the day goes."""
+    if instance.window_closes is None or instance.window_closes >= WINDOW.total_seconds():
+        return bool(project.due_while_observed(instance))
+    return project.observed_until >= next_midnight(start_of(project.day)) - RESOLUTION

@@ -177,7 +177,7 @@ def _collection_rows(evaluation: Evaluation) -> list[CollectionRow]:
             name=collection,
             badge=_SUCCESS if status.up else _failed("failed"),
             text=status.message,
-            command=_grant_command(project.project, status.missing_permission, evaluation),
+            command=_grant_command(status.resource or project.project, status.missing_permission, evaluation),
         )
         for project in evaluation.projects
         for collection, status in sorted(project.collected.status.items())

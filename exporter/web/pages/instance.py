@@ -10,7 +10,7 @@ from exporter.facts.model import BackupRun, BackupType, Instance
 from exporter.facts.record import Record
 from exporter.verdict.assess import Verdict
 from exporter.verdict.evaluate import Evaluation
-from exporter.verdict.reasons import EXEMPTIONS, FINDINGS
+from exporter.verdict.reasons import EXEMPTIONS, reason
 from exporter.verdict.rules import RULES, Finding, Protection
 from exporter.web.pages.charts import (
     Calendar,
@@ -24,7 +24,7 @@ from exporter.web.pages.charts import (
 from exporter.web.pages.days import DAY, DayCell, DayKind, RecordedDays, day_cells
 from exporter.web.pages.links import Command, Sites, commands, dashboard, new_silence, runbook
 from exporter.web.pages.status import Row, status_row
-from exporter.web.pages.verdicts import ALERTS, NEXT_STEPS, is_current
+from exporter.web.pages.verdicts import alert, is_current, step
 from exporter.web.pages.words import state_word
 
 CALENDAR = timedelta(days=364)  # before today
@@ -131,8 +131,13 @@ def _first_day(recorded: RecordedDays, runs: Sequence[BackupRun], today: date) -
 
 
 def _finding_line(finding: Finding, verdict: Verdict, now: datetime) -> FindingLine:
-    reason = FINDINGS[finding](verdict, now)
-    return FindingLine(finding, _STATES[finding], reason, NEXT_STEPS[finding], runbook(ALERTS[finding]))
+    return FindingLine(
+        finding,
+        _STATES[finding],
+        reason(finding, verdict, now),
+        step(finding, verdict),
+        runbook(alert(finding, verdict)),
+    )
 
 
 def policy_text(policy: Policy, policies: Sequence[Policy]) -> PolicyText:

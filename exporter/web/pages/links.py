@@ -5,11 +5,15 @@ import shlex
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
-from exporter.facts.model import InstanceId
+from exporter.facts.backup_plans import InstancePlan
+from exporter.facts.model import Instance, InstanceId
 from exporter.verdict.assess import Verdict
 from exporter.verdict.rules import Finding, Protection
 
 RUNBOOKS = "https://github.com/cloudsql-backup-exporter/cloudsql-backup-exporter/blob/main/docs/runbooks"
+LIST_ASSOCIATIONS = "List the associations with backup plans"
+DESCRIBE_ASSOCIATION = "Show its association with a backup plan"
+TRIGGER_BACKUP = "Create a backup now, by a rule of the plan"
 DASHBOARD = "cloudsql-backup-instance"  # the uid of the dashboard Instance in grafana/
 
 
@@ -68,6 +72,8 @@ def new_silence(instance: InstanceId, sites: Sites) -> str:
 
 def commands(verdict: Verdict) -> list[Command]:
     """The commands with which to investigate, back up and restore an instance."""
+    if verdict.collected.plan:
+        return _plan_commands(verdict.instance, verdict.collected.plan)
     identity = verdict.instance.id
     name = identity.name
     newest = verdict.history.newest_success
@@ -98,9 +104,11 @@ def commands(verdict: Verdict) -> list[Command]:
 
 
 def next_command(verdict: Verdict) -> str:
-    """The command with which to begin on the worst finding; empty if that is none of `gcloud sql`."""
+    """The command with which to begin on the worst finding; empty if that is none of gcloud."""
     if verdict.state is Protection.UNKNOWN or not verdict.findings:
         return ""
+    if verdict.collected.plan:
+        return _next_plan_command(verdict.findings[0], verdict)
     identity = verdict.instance.id
     match verdict.findings[0]:
         case (
@@ -119,7 +127,44 @@ def next_command(verdict: Verdict) -> str:
             return ""
 
 
+def _next_plan_command(finding: Finding, verdict: Verdict) -> str:
+    """The same for an instance with a backup plan."""
+    purposes = {
+        Finding.BACKUPS_DISABLED: LIST_ASSOCIATIONS,
+        Finding.NEVER_SUCCEEDED: TRIGGER_BACKUP,
+        Finding.STALE_CRITICAL: TRIGGER_BACKUP,
+        Finding.STALE: TRIGGER_BACKUP,
+        Finding.LAST_RUN_FAILED: DESCRIBE_ASSOCIATION,
+    }
+    found = {command.purpose: command.command for command in commands(verdict)}
+    return found.get(purposes.get(finding, ""), "")
+
+
+def _plan_commands(instance: Instance, plan: InstancePlan) -> list[Command]:
+    """The commands for an instance whose backups are made by a backup plan."""
+    project, group = instance.id.project, ("backup-dr", "backup-plan-associations")
+    location = {"location": instance.region} if instance.region else {}
+    found = [
+        Command("Show the instance", _gcloud("instances", "describe", instance.id.name, project=project)),
+        Command(LIST_ASSOCIATIONS, _command(*group, "list", project=project, **location)),
+    ]
+    association = plan.association
+    if association and association.name:
+        found.append(Command(DESCRIBE_ASSOCIATION, _command(*group, "describe", association.name)))
+    if association and association.name and association.rules:
+        options = {"backup-rule-id": association.rules[0].id}
+        create = _command(*group, "trigger-backup", association.name, **options)
+        found.append(Command(TRIGGER_BACKUP, create))
+    if association and association.plan:
+        found.append(Command("Show the plan", _command("backup-dr", "backup-plans", "describe", association.plan)))
+    return found
+
+
 def _gcloud(group: str, command: str, *arguments: str, **options: str) -> str:
-    """A command line for a shell."""
-    words = ["gcloud", "sql", group, command, *arguments, *(f"--{name}={value}" for name, value in options.items())]
-    return shlex.join(words)
+    """A command line of `gcloud sql` for a shell."""
+    return _command("sql", group, command, *arguments, **options)
+
+
+def _command(*words: str, **options: str) -> str:
+    """A command line of gcloud for a shell."""
+    return shlex.join(["gcloud", *words, *(f"--{name}={value}" for name, value in options.items())])

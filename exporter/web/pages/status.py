@@ -153,7 +153,7 @@ def status_row(
 ) -> Row:
     """The row of an instance."""
     current = is_current(verdict, evaluation, statuses)
-    newest = verdict.history.newest_success
+    newest, plan = verdict.history.newest_success, verdict.collected.plan
     began = since(verdict, evaluation)
     return Row(
         verdict=verdict,
@@ -165,8 +165,8 @@ def status_row(
         next_step=next_step(verdict),
         loss=loss(verdict, evaluation.now),
         change=change(verdict, evaluation, current=current),
-        last_success=newest.end if newest else None,
-        duration=newest.duration if newest else None,
+        last_success=plan.recovery_point if plan else newest.end if newest else None,
+        duration=newest.duration if newest and not plan else None,
     )
 
 
@@ -186,7 +186,7 @@ def outdated_counts(evaluation: Evaluation, select: Callable[[], Sequence[Verdic
     behind = {
         status.project
         for status in evaluation.projects
-        if status.scan and (status.scan.carried_over or not is_read(status, evaluation))
+        if status.scan and (status.carries_over or not is_read(status, evaluation))
     }
     if not behind:
         return {}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from exporter.config import format_duration
+from exporter.facts.backup_plans import UNREAD
 from exporter.facts.snapshot import ProjectStatus
 from exporter.verdict.assess import Freshness, Verdict
 from exporter.verdict.changes import Change, began, change_without_polls, next_change
@@ -46,9 +47,9 @@ class Loss:
 def is_current(verdict: Verdict, evaluation: Evaluation, statuses: Mapping[str, ProjectStatus]) -> bool:
     """Whether the last poll read the facts of a verdict, and polls still take place."""
     status = statuses[verdict.instance.id.project]
-    return is_read(status, evaluation) and (
-        status.scan is None or verdict.instance.id.name not in status.scan.carried_over
-    )
+    read_at = evaluation.facts_read_at(verdict)
+    unread = verdict.collected.plan is UNREAD
+    return is_read(status, evaluation) and not unread and (status.scan is None or read_at >= status.scan.read_at)
 
 
 def is_read(status: ProjectStatus, evaluation: Evaluation) -> bool:
@@ -104,7 +105,20 @@ def next_step(verdict: Verdict) -> str:
     """What to do about the worst finding; empty if there is none."""
     if verdict.state is Protection.UNKNOWN:
         return "Make the project readable again: see the error on the page Exporter."
-    return NEXT_STEPS[verdict.findings[0]] if verdict.findings else ""
+    return step(verdict.findings[0], verdict) if verdict.findings else ""
+
+
+def step(finding: Finding, verdict: Verdict) -> str:
+    """What to do about a finding."""
+    words = PLAN_NEXT_STEPS.get(finding) if verdict.collected.plan else None
+    return words or NEXT_STEPS[finding]
+
+
+def alert(finding: Finding, verdict: Verdict) -> str:
+    """The name of the alert on a finding, which is that of the runbook."""
+    if finding is Finding.LAST_RUN_FAILED and verdict.collected.plan:
+        return "CloudSQLBackupPlanRuleFailed"
+    return ALERTS[finding]
 
 
 NEXT_STEPS: Mapping[Finding, str] = {
@@ -121,6 +135,14 @@ NEXT_STEPS: Mapping[Finding, str] = {
     Finding.RETENTION_LOW: "Raise the number of retained backups.",
     Finding.LOCATION_NOT_ALLOWED: "Set the location of backups to an allowed one.",
     Finding.DELETION_UNGUARDED: "Enable deletion protection, retained backups or a final backup.",
+}
+
+PLAN_NEXT_STEPS: Mapping[Finding, str] = {  # for an instance that is judged by its backup plan
+    Finding.BACKUPS_DISABLED: "Associate the instance with a backup plan, or resume the association.",
+    Finding.NEVER_SUCCEEDED: "Create a backup by a rule of the plan now, and check why its schedule brings none.",
+    Finding.STALE_CRITICAL: "Create a backup by a rule of the plan now; then find out why its schedule fails.",
+    Finding.STALE: "Create a backup by a rule of the plan now; then find out why its schedule fails.",
+    Finding.LAST_RUN_FAILED: "Look up the error of the rule; create a backup by it if the plan will not do so soon.",
 }
 
 # Findings by the name of the alert, which is that of the runbook.

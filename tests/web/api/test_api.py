@@ -41,7 +41,8 @@ POLICIES = [{"match": {"instance": "nothing"}}, {"match": {"instance": "stale"},
 def url() -> Iterator[str]:
     """The URL of an exporter that has polled three projects, one of which it may not read."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
-        settings = config(simulator.url, PROJECTS, policies=POLICIES, collect={"deleted_instances": True})
+        collect = {"deleted_instances": True, "backup_dr": True}
+        settings = config(simulator.url, PROJECTS, policies=POLICIES, collect=collect)
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         exporter.poll_once(lambda _done, _total: None)
         with serving(application(exporter)) as server:
@@ -348,7 +349,7 @@ def test_numbers_carry_their_unit_in_their_name(url: str) -> None:
     assert all(name.endswith(("_bytes", "_seconds", "_seconds_sum", "_share")) for name in numbers), numbers
     assert {name for name, of in types.items() if "integer" in of and not name.endswith("_bytes")} == {
         *("selected", "number", "min_retained", "retention_backups", "retained", "consecutive_failures", "due"),
-        "run_duration_seconds_count",
+        *("run_duration_seconds_count", "failures_total"),
     }
 
 

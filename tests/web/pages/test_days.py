@@ -66,6 +66,7 @@ def test_a_listed_run_replaces_an_outcome_that_was_recorded_before_it_ended() ->
 
 
 EXPECTED = InstanceDay("protected", window_closes=CLOSES)
+OVER_MIDNIGHT = InstanceDay("protected", window_closes=2 * 3600)  # opens at 22:00
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,9 @@ EXPECTED = InstanceDay("protected", window_closes=CLOSES)
         (YESTERDAY, EXPECTED, 8 * HOUR - timedelta(seconds=1), DayKind.NOT_OBSERVED),
         (TODAY, EXPECTED, 12 * HOUR, DayKind.NO_RUN),
         (TODAY, EXPECTED, 7 * HOUR, DayKind.PENDING),
+        (YESTERDAY, OVER_MIDNIGHT, DAY, DayKind.NO_RUN),
+        (YESTERDAY, OVER_MIDNIGHT, 22 * HOUR, DayKind.NOT_OBSERVED),
+        (TODAY, OVER_MIDNIGHT, 12 * HOUR, DayKind.PENDING),
         (YESTERDAY, replace(EXPECTED, state="unknown"), DAY, DayKind.UNKNOWN),
         (YESTERDAY, InstanceDay("exempt"), DAY, DayKind.EXEMPT),
         (TODAY, InstanceDay("exempt", window_closes=CLOSES), HOUR, DayKind.EXEMPT),

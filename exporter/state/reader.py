@@ -1,0 +1,210 @@
+"""A state file opened read-only, also beside an exporter that uses it: its content, and whether it is sound."""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import groupby
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from exporter.errors import UserError
+from exporter.facts.daily import InstanceDay, ProjectDay
+from exporter.facts.record import Record
+from exporter.state import day_rows, rows
+from exporter.state.sqlite import APPLICATION_ID, FILE, MIGRATIONS, VERSION, read_collected, read_scans
+
+_FIRST_WITH_DAYS = 4  # the first version that has a daily record
+_FIRST_WITH_COLLECTED = 5
+
+
+class SavedStateError(UserError):
+    """A state file that is not there, is damaged, or cannot be read by this release."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedInstance:
+    """An instance in a state file, with its days in a period, oldest first.
+
+    It was `present` at the last poll of its project; then `created` is when the API says that it was created.
+    """
+
+    project: str
+    name: str
+    days: Sequence[tuple[ProjectDay, InstanceDay]]
+    present: bool = False
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a state file contains. `version` is that of its format, `size` is in bytes, with the log beside it."""
+
+    version: int
+    size: int
+    projects: int
+    last_read: datetime | None
+    instances: int
+    removed_instances: int
+    runs: int
+    instance_days: int
+    first_day: date | None
+    last_day: date | None
+    searches: int
+
+
+class SavedState:
+    """A state file as it was when it was opened. Every method raises SavedStateError."""
+
+    def __init__(self, file: Path, connection: sqlite3.Connection, version: int) -> None:
+        self.file, self.version, self._connection = file, version, connection
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Self:
+        """The state file in a state folder."""
+        file = folder / FILE
+        if not file.is_file():
+            raise SavedStateError(f"no state in {folder}: {FILE} is not there; name the folder with --state.path")
+        return cls.open(file)
+
+    @classmethod
+    def open(cls, file: Path) -> Self:
+        """A state file."""
+        with _explained(file):
+            connection = _connect(file)
+        try:
+            with _explained(file):
+                (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if application_id != APPLICATION_ID:
+                raise SavedStateError(f"{file} is not a state file of this exporter")
+            if version != VERSION and version not in MIGRATIONS:
+                raise SavedStateError(f"{file} has version {version}, this release reads versions up to {VERSION}")
+        except BaseException:
+            connection.close()
+            raise
+        return cls(file, connection, version)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def copy_to(self, file: Path) -> None:
+        """Write a copy to a new file, in one piece: without a log beside it."""
+        with _explained(self.file):
+            self._connection.execute("COMMIT")
+            self._connection.execute("VACUUM INTO ?", (str(file),))
+
+    def instances(self, first: date, last: date) -> list[SavedInstance]:
+        """The instances of the last polls, and those with a recorded day in a period, by project and name."""
+        with _explained(self.file):
+            found = {
+                (project, name): SavedInstance(project, name, (), True, record.instance.created)
+                for project, name, record in self._records()
+            }
+            for key, days in self._days(first, last):
+                known = found.get(key, SavedInstance(*key, ()))
+                found[key] = SavedInstance(*key, days, known.present, known.created)
+        return [found[key] for key in sorted(found)]
+
+    def check(self) -> Contents:
+        """Read everything, and check that it is sound."""
+        with _explained(self.file):
+            (result,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if result != "ok":
+                raise ValueError(result)
+            scans = read_scans(self._connection).values()
+            searches = 0
+            if self.version >= _FIRST_WITH_COLLECTED:
+                read_collected(self._connection)
+                (searches,) = self._connection.execute("SELECT count(*) FROM search").fetchone()
+            instance_days, first_day, last_day = self._check_days()
+        records = [record for scan in scans for record in scan.records.values()]
+        return Contents(
+            version=self.version,
+            size=sum(file.stat().st_size for file in (self.file, Path(f"{self.file}-wal")) if file.exists()),
+            projects=len(scans),
+            last_read=max((scan.read_at for scan in scans), default=None),
+            instances=len(records),
+            removed_instances=sum(len(scan.removed) for scan in scans),
+            runs=sum(len(record.history.runs) for record in records),
+            instance_days=instance_days,
+            first_day=first_day,
+            last_day=last_day,
+            searches=searches,
+        )
+
+    def _records(self) -> Iterator[tuple[str, str, Record]]:
+        for project, name, *row in self._connection.execute("SELECT project, instance, body, runs FROM record"):
+            record = rows.decode_record(*row)
+            if isinstance(record, Record):
+                yield project, name, record
+
+    def _days(self, first: date, last: date) -> Iterator[tuple[tuple[str, str], list[tuple[ProjectDay, InstanceDay]]]]:
+        """The days of each instance that has any in a period."""
+        if self.version < _FIRST_WITH_DAYS:
+            return
+        found = self._connection.execute(
+            "SELECT project, name, day, observed, observed_until, body"
+            " FROM instance_day JOIN instance ON id = instance JOIN project_day USING (project, day)"
+            " WHERE day BETWEEN ? AND ? ORDER BY project, name, day",
+            (first.toordinal(), last.toordinal()),
+        )
+        for key, of_instance in groupby(found, key=lambda row: (row[0], row[1])):
+            yield (
+                key,
+                [
+                    (
+                        ProjectDay(date.fromordinal(day), observed, datetime.fromtimestamp(until, UTC)),
+                        day_rows.decode(body),
+                    )
+                    for _, _, day, observed, until, body in of_instance
+                ],
+            )
+
+    def _check_days(self) -> tuple[int, date | None, date | None]:
+        """The number of recorded days of instances, and the first and last day. Raises ValueError for a damaged row."""
+        if self.version < _FIRST_WITH_DAYS:
+            return 0, None, None
+        number = 0
+        for (body,) in self._connection.execute("SELECT body FROM instance_day"):
+            day_rows.decode(body)
+            number += 1
+        first, last = self._connection.execute("SELECT min(day), max(day) FROM instance_day").fetchone()
+        return number, first and date.fromordinal(first), last and date.fromordinal(last)
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    """Open a file read-only, as it is now. Raises sqlite3.Error."""
+    uri = f"file:{quote(str(file.absolute()))}?mode=ro"
+    try:
+        return _begin(uri)
+    except sqlite3.OperationalError:
+        # A file in WAL mode needs files beside it, which cannot be created in a folder that is read-only.
+        if Path(f"{file}-wal").exists() or not file.is_file():
+            raise
+        return _begin(f"{uri}&immutable=1")
+
+
+def _begin(uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None)
+    try:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema")  # what is written from now on is not seen
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    """Turn errors of SQLite, and of rows that cannot be decoded, into SavedStateError."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise SavedStateError(f"cannot read {file}: {error}") from error
+    except (sqlite3.DatabaseError, ValueError) as error:
+        raise SavedStateError(f"{file} is damaged: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,133 @@
+"""What a report says in short: what was missed and why, and what was not observed."""
+
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from exporter.report.data import Report, ReportDay, ReportInstance
+from exporter.report.summary import Entry, Gap, Period, missed_periods, percent, summary, unobserved
+from exporter.web.pages.days import DayKind as K
+from tests.support.builders import DAY, NOW
+
+FIRST = date(2026, 11, 1)
+
+
+def good(**fields: object) -> ReportDay:
+    return replace(ReportDay(FIRST, "protected", 1.0, 1, "successful", 90_000, True, K.SUCCESSFUL), **fields)  # type: ignore[arg-type] # any field
+
+
+def missed(kind: K = K.FAILED, **fields: object) -> ReportDay:
+    return good(**{"state": "at_risk", "within_policy": False, "kind": kind, "worst_age_seconds": 120_000, **fields})
+
+
+def instance(*days: ReportDay, name: str = "orders", **fields: date) -> ReportInstance:
+    """An instance with these consecutive days."""
+    numbered = [replace(day, day=FIRST + number * DAY) for number, day in enumerate(days)]
+    return ReportInstance("shop", name, numbered, fields.get("created"), fields.get("last_seen"))
+
+
+def report_on(*instances: ReportInstance) -> Report:
+    return Report(FIRST, FIRST + (len(instances[0].days) - 1) * DAY, NOW, "1", instances)
+
+
+NOT_OBSERVED = ReportDay(FIRST)
+LOSS = "a restore would have lost up to 1d 9h of changes"
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ([good(), missed(), good()], [("2026-11-02", f"The backup failed on Nov 2; {LOSS}.")]),
+        (
+            [good(), missed(), missed(K.SUCCESSFUL), good()],
+            [("2026-11-02 to 2026-11-03", f"The backup failed on Nov 2; the backup of Nov 3 succeeded; {LOSS}.")],
+        ),
+        (
+            [good(kind=K.NO_RUN), missed(K.SUCCESSFUL), good()],
+            [("2026-11-02", f"No backup ran on Nov 1; the backup of Nov 2 succeeded; {LOSS}.")],
+        ),
+        (
+            [missed(K.SUCCESSFUL), good(), missed(K.OVERDUE)],
+            [
+                ("2026-11-01", f"The backup of Nov 1 succeeded, later than the policy allows; {LOSS}."),
+                ("2026-11-03", f"The backup did not run in its window on Nov 3; {LOSS}."),
+            ],
+        ),
+        (
+            [NOT_OBSERVED, NOT_OBSERVED, missed(K.SUCCESSFUL)],
+            [("2026-11-03", f"The exporter was not running on Nov 1 to Nov 2; the backup of Nov 3 succeeded; {LOSS}.")],
+        ),
+        (
+            [missed(K.SUCCESSFUL, state="unknown"), missed(state="unknown")],
+            [("2026-11-01 to 2026-11-02", "The exporter could not read the backups.")],
+        ),
+        (
+            [missed(K.SUCCESSFUL, state="unknown"), missed(K.FAILED)],
+            [
+                (
+                    "2026-11-01 to 2026-11-02",
+                    f"The exporter could not read the backups on Nov 1; the backup failed on Nov 2; {LOSS}.",
+                )
+            ],
+        ),
+        (
+            [missed(K.NO_RUN, worst_age_seconds=None), missed(K.NO_RUN, worst_age_seconds=None)],
+            [("2026-11-01 to 2026-11-02", "No backup ran on Nov 1 to Nov 2; nothing could be restored.")],
+        ),
+        ([good(), NOT_OBSERVED], []),
+    ],
+)
+def test_missed_days_have_their_reasons(days: list[ReportDay], expected: list[tuple[str, str]]) -> None:
+    assert [(period.days, period.text) for period in missed_periods(instance(*days))] == expected
+
+
+def test_databases_are_counted_by_what_happened_to_them() -> None:
+    exempt = good(state="exempt", within_policy=None, kind=K.EXEMPT, outcome="none")
+    instances = [
+        instance(good(), missed()),
+        instance(good(), good(), name="fine"),
+        instance(exempt, exempt, name="replica"),
+        instance(NOT_OBSERVED, NOT_OBSERVED, name="dark"),
+        instance(good(state="unprotected"), good(), name="keyless"),
+        instance(good(), NOT_OBSERVED, name="old", last_seen=FIRST),
+    ]
+    result = summary(report_on(*instances))
+    assert (result.judged, result.met) == (4, 3)
+    assert [entry.instance.instance_id for entry in result.missed] == ["orders"]
+    assert [found.instance_id for found in (*result.exempt, *result.not_observed, *result.gone)] == [
+        *("replica", "dark", "old"),
+    ]
+    assert result.unprotected == [Entry(instances[4], [Period("2026-11-01", 1)])]
+
+
+def test_unobserved_days_are_listed_with_their_databases() -> None:
+    first = instance(good(), NOT_OBSERVED, NOT_OBSERVED, good(), NOT_OBSERVED)
+    second = instance(good(), NOT_OBSERVED, NOT_OBSERVED, good(), good(), name="users")
+    assert summary(report_on(first, second)).gaps == [
+        Gap(Period("2026-11-02 to 2026-11-03", 2), True, {"shop": ["orders", "users"]}),
+        Gap(Period("2026-11-05", 1), False, {"shop": ["orders"]}),
+    ]
+
+
+def test_days_before_the_creation_and_after_the_end_of_a_database_are_no_gaps() -> None:
+    new = instance(NOT_OBSERVED, NOT_OBSERVED, good(), good(), created=FIRST + DAY)
+    old = instance(good(), NOT_OBSERVED, NOT_OBSERVED, NOT_OBSERVED, name="old", last_seen=FIRST)
+    unknown = instance(NOT_OBSERVED, good(), good(), good(), name="unknown")
+    assert [unobserved(found) for found in (new, old, unknown)] == [1, 0, 1]
+    assert summary(report_on(new, old, unknown)).gaps == [
+        Gap(Period("2026-11-01", 1), False, {"shop": ["unknown"]}),
+        Gap(Period("2026-11-02", 1), False, {"shop": ["orders"]}),
+    ]
+    again = instance(good(), NOT_OBSERVED, good(), good(), created=FIRST + 2 * DAY)  # a name that is used again
+    assert unobserved(again) == 1
+
+
+def test_days_observed_in_part_have_their_share() -> None:
+    result = summary(report_on(instance(good(observed_share=0.4585), good(observed_share=0.99), good())))
+    assert result.partial == [Gap(Period("2026-11-01", 1, "45.8 %"), True, {"shop": ["orders"]})]
+
+
+@pytest.mark.parametrize(("share", "text"), [(1.0, "100.0 %"), (0.9999, "99.9 %"), (0.997, "99.7 %"), (0, "0.0 %")])
+def test_shares_are_not_rounded_up(share: float, text: str) -> None:
+    assert percent(share) == text
