@@ -176,12 +176,11 @@ def _with_usual(of_type: TypeHistory, successes: list[RunHeader], expired: list[
     if len(successes) + len(expired) <= MIN_USUAL or not successes:
         return of_type
     before = successes[1:]
-    earlier = [header for header in expired if header.scheduled < successes[0].scheduled]
-    seconds = _usual((h.duration for h in before), (h.duration for h in earlier))
+    seconds = _usual((h.duration for h in before), (h.duration for h in expired))
     return replace(
         of_type,
         usual_duration=None if seconds is None else timedelta(seconds=seconds),
-        usual_size=_usual((h.size_bytes for h in before), (h.size_bytes for h in earlier)),
+        usual_size=_usual((h.size_bytes for h in before), (h.size_bytes for h in expired)),
     )
 
 

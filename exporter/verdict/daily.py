@@ -48,7 +48,7 @@ def observe(
     record = record or DailyRecord(ProjectDay(now.date(), 0, now))
     if now < record.project.observed_until:
         return [record]
-    ended = []
+    ended, judged = [], record.judged
     start = now - elapsed
     while start.date() < now.date():
         midnight = next_midnight(start)
@@ -60,7 +60,8 @@ def observe(
     if elapsed:
         record = _extended(record, known(now), now, now - start)
     record = _extended(record, verdicts, now, timedelta())
-    if later := _later_outcomes(histories, verdicts, now.date()):
+    today = now.date()
+    if later := {**_later_outcomes(histories, verdicts, today), **_later_backups(judged, verdicts, today)}:
         record = replace(record, later_outcomes={**record.later_outcomes, **later})
     return [*ended, _without_removed(record, {verdict.instance.id.name for verdict in verdicts})]
 
@@ -95,6 +96,21 @@ def _later_outcomes(
         for day, outcome in outcomes(verdict.history.runs, min(changed, default=today)).items():
             if day in changed and day < today:
                 later[day, name] = outcome
+    return later
+
+
+def _later_backups(
+    judged: Mapping[str, object], verdicts: Collection[Verdict], today: date
+) -> dict[tuple[date, str], RunStatus]:
+    """The days before today of backups by a plan that are new since an instance was last judged."""
+    later: dict[tuple[date, str], RunStatus] = {}
+    for verdict in verdicts:
+        before, plan = judged.get(verdict.instance.id.name), verdict.collected.plan
+        if plan and isinstance(before, Verdict) and before.collected.plan and before.collected.plan.read:
+            known = {rule.last_success for rule in before.collected.plan.rules}
+            for time in {rule.last_success for rule in plan.rules} - known:
+                if time and time.date() < today:
+                    later[time.date(), verdict.instance.id.name] = RunStatus.SUCCESSFUL
     return later
 
 
@@ -160,7 +176,10 @@ def _with_verdict(before: InstanceDay, verdict: Verdict, project: ProjectDay, no
 
 
 def _outcome(verdict: Verdict, day: date) -> RunStatus | None:
-    """The worst status of the runs whose window starts on a day."""
+    """The worst status of the runs whose window starts on a day; a success for a backup by the plan on that day."""
+    if verdict.collected.plan:
+        times = (rule.last_success for rule in verdict.collected.plan.rules)
+        return RunStatus.SUCCESSFUL if any(time and time.date() == day for time in times) else None
     statuses = [
         run.status
         for run in verdict.history.runs.since(start_of(day))

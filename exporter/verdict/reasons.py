@@ -70,7 +70,7 @@ def _no_plan(verdict: Verdict) -> str:
 
 PLAN_FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {  # in other words for an instance with a plan
     Finding.BACKUPS_DISABLED: lambda v, _now: _no_plan(v),
-    Finding.NEVER_SUCCEEDED: lambda _v, _now: "its backup plan has made no backup to restore",
+    Finding.NEVER_SUCCEEDED: lambda _v, _now: "no backup plan has made a backup to restore",
     Finding.LAST_RUN_FAILED: lambda v, _now: f"the last backup failed by these rules of its plan: {_failed_rules(v)}",
 }
 

@@ -79,6 +79,16 @@ def test_parts_of_several_folders_are_one_day(reverse: bool) -> None:
     ]
 
 
+def test_outcome_of_a_day_is_that_of_the_folder_that_observed_it_last() -> None:
+    back_and_forth = [saved({1: replace(GOOD, outcome=RunStatus.RUNNING), 0: GOOD}, hours=6)]
+    other = [saved({1: replace(GOOD, outcome=RunStatus.FAILED)}, hours=20)]
+    assert [
+        [day.outcome for day in the_days(*folders)] for folders in ((back_and_forth, other), (other, back_and_forth))
+    ] == [
+        [None, "failed", "successful"],
+    ] * 2
+
+
 def test_shares_of_several_folders_add_up_to_one_at_most() -> None:
     (day,) = [day for day in the_days([saved({0: GOOD})], [saved({0: InstanceDay("exempt")})]) if day.observed]
     assert (day.observed_share, day.state, day.outcome, day.within_policy) == (1.0, "protected", "successful", True)

@@ -7,9 +7,19 @@ from datetime import datetime, timedelta
 import pytest
 
 from exporter.config import Policy
+from exporter.facts.backup_plans import AssociationState, InstancePlan, PlanAssociation, PlanRule, RuleStatus
+from exporter.facts.collected import InstanceFacts
 from exporter.facts.daily import DailyRecord, InstanceDay
 from exporter.facts.history import history
-from exporter.facts.model import ActivationPolicy, BackupRun, BackupType, Instance, InstanceState, RunStatus
+from exporter.facts.model import (
+    ActivationPolicy,
+    BackupRun,
+    BackupTier,
+    BackupType,
+    Instance,
+    InstanceState,
+    RunStatus,
+)
 from exporter.verdict.assess import Freshness, Verdict, assess
 from exporter.verdict.daily import observe
 from tests.support.builders import DAY, HOUR, INSTANCE, MINUTE, NOW, SECOND, SETTINGS, run
@@ -230,8 +240,10 @@ def test_outcomes_of_days_on_which_the_api_could_not_be_read() -> None:
 
 def test_outcome_of_a_failed_run_remains_while_another_run_of_the_day_is_listed() -> None:
     failed, on_demand = run(S.FAILED), run(ago=4 * HOUR, kind=BackupType.ON_DEMAND)
-    days = Days().poll(NOW, failed, on_demand, run(ago=32 * HOUR)).poll(NOW + DAY, on_demand, run(ago=-16 * HOUR))
-    assert days.day(23).outcome is S.FAILED
+    late = run(S.RUNNING, ago=32 * HOUR)
+    days = Days().poll(MIDNIGHT - HOUR, late).poll(NOW, failed, on_demand, late)
+    days.poll(NOW + DAY, on_demand, replace(late, status=S.SUCCESSFUL), run(ago=-16 * HOUR))
+    assert (days.day(22).outcome, days.day(23).outcome) == (S.SUCCESSFUL, S.FAILED)
 
 
 def test_nothing_is_recorded_while_the_clock_is_behind() -> None:
@@ -247,3 +259,30 @@ def test_unchanged_verdict_keeps_the_day() -> None:
     (second,) = observe(first, lambda _timestamp: [verdict], [verdict], NOW + MINUTE, MINUTE)
     assert second.instances["orders"] is first.instances["orders"]
     assert second.project.observed == 60
+
+
+def test_backup_by_a_plan_is_the_outcome_of_its_day() -> None:
+    """A failure has no time, so that it is no outcome of any day."""
+    enhanced = replace(INSTANCE, backups=replace(SETTINGS, tier=BackupTier.ENHANCED))
+
+    def judge(now: datetime, *rules: PlanRule) -> list[Verdict]:
+        association = PlanAssociation("a", "gold", "vault", AssociationState.ACTIVE, rules)
+        facts = InstanceFacts(plan=InstancePlan(association=association))
+        return [assess(enhanced, history([run()]), Policy(), now, None, facts)]
+
+    succeeded = PlanRule("daily", RuleStatus.SUCCEEDED, NOW - 8 * HOUR)
+    failed = PlanRule("daily", RuleStatus.FAILED, NOW - 8 * HOUR)
+    (first,) = observe(None, judge, judge(NOW, succeeded), NOW, timedelta())
+    later = NOW + DAY
+    *_, second = observe(first, lambda now: judge(now, failed), judge(later, failed), later, DAY)
+    days = [record.instances["orders"] for record in (first, second)]
+    assert [(day.outcome, day.window_closes, day.state) for day in days] == [
+        (S.SUCCESSFUL, None, "protected"),
+        (None, None, "at_risk"),
+    ]
+    morning = MIDNIGHT + 2 * DAY + 10 * MINUTE  # ten minutes ago it was the day before
+    late = PlanRule("daily", RuleStatus.SUCCEEDED, morning - 20 * MINUTE)
+    *_, third = observe(second, lambda now: judge(now, failed), judge(morning, late), morning, morning - later)
+    assert third.later_outcomes == {(later.date(), "orders"): S.SUCCESSFUL}
+    *_, fourth = observe(third, lambda now: judge(now, late), judge(morning, late), morning, timedelta())
+    assert fourth.later_outcomes == third.later_outcomes

@@ -226,7 +226,7 @@ def test_findings_are_explained_in_words_of_backup_plans() -> None:
     cases = [
         (InstancePlan(), F.BACKUPS_DISABLED, "no backup plan is associated with the instance"),
         (plan(state=A.PAUSED), F.BACKUPS_DISABLED, "the association with backup plan gold is paused"),
-        (plan(), F.NEVER_SUCCEEDED, "its backup plan has made no backup to restore"),
+        (plan(), F.NEVER_SUCCEEDED, "no backup plan has made a backup to restore"),
         (
             plan(denied, rule(S.FAILED, None, "hourly")),
             F.LAST_RUN_FAILED,
