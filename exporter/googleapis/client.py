@@ -13,7 +13,7 @@ from exporter.config import CloudSql
 from exporter.facts.model import PollResult
 from exporter.googleapis.access_tokens import AccessTokens
 from exporter.googleapis.credentials import load_credentials
-from exporter.googleapis.errors import TRANSPORT_ERRORS, bad_response, from_response, from_transport
+from exporter.googleapis.errors import TRANSPORT_ERRORS, bad_response, from_response, from_transport, request_text
 from exporter.googleapis.retry import Retrying
 from exporter.googleapis.transport import Response, Transport
 from exporter.scan.parse import json_value
@@ -113,7 +113,7 @@ class ApiClient:
             page, token = self.execute(method, subject, request, deadline, decode)
             yield page
             if token in tokens or not isinstance(token, str | None) or len(tokens) >= MAX_PAGES:
-                raise SourceError(PollResult.BAD_RESPONSE, f"{method} of {subject}: the listing does not end")
+                raise SourceError(PollResult.BAD_RESPONSE, f"{request_text(method, subject)}: the listing does not end")
             tokens.add(token)
             request = next_request(request, {"nextPageToken": token})
 
@@ -127,7 +127,7 @@ class ApiClient:
 
     def _response(self, method: str, subject: str, request: Any, *, renew: bool = False) -> Response:
         """The response to a request, signed with a new token if `renew` is set."""
-        headers = self._access_tokens.sign(f"{method} of {subject}", request.headers, renew=renew)
+        headers = self._access_tokens.sign(request_text(method, subject), request.headers, renew=renew)
         start, code = time.monotonic(), ""
         try:
             body = request.body and request.body.encode()

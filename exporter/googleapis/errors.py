@@ -26,9 +26,15 @@ _APIS_OF_CREDENTIALS = {  # enabled in the project of the credentials, not in th
 DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
 
 
+def request_text(method: str, subject: str) -> str:
+    """A request in words: its method, and what it is about, of which the name of a project is quoted."""
+    kind, _, name = subject.partition(" ")
+    return f"{method} of {kind} {name!r}" if kind == "project" else f"{method} of {subject}"
+
+
 def from_transport(method: str, subject: str, error: BaseException) -> SourceError:
     """The error for a request without a complete response."""
-    request = f"{method} of {subject}"
+    request = request_text(method, subject)
     if _is_timeout(error):
         return SourceError(PollResult.TIMEOUT, f"{request}: no response in time; see poll.timeout")
     if isinstance(error, exceptions.DecodeError | exceptions.ProtocolError) and not _is_disconnect(error):
@@ -55,7 +61,7 @@ def _first_line(error: BaseException) -> str:
 
 def bad_response(method: str, subject: str, reason: str) -> SourceError:
     """The error for a response that is not the expected JSON."""
-    text = f"{method} of {subject}: the response is incomplete or not the expected JSON: {reason}"
+    text = f"{request_text(method, subject)}: the response is incomplete or not the expected JSON: {reason}"
     return SourceError(PollResult.BAD_RESPONSE, text)
 
 
@@ -69,7 +75,7 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
     """The error for a response with another status than 200."""
     message, reasons = parse_body(response.body)
     status, retry_after = response.status, retry_after_seconds(response.headers)
-    text = f"{method} of {subject}: {status} {message.rstrip('.')}"
+    text = f"{request_text(method, subject)}: {status} {message.rstrip('.')}"
     project = subject.partition(" ")[2]
     if status == 429 or reasons & _QUOTA_REASONS:
         interval = "refresh of the target" if method in _SEARCHES else "poll.interval"

@@ -43,12 +43,12 @@ def problems(evaluation: Evaluation) -> list[str]:
         texts += [collection.message for collection in failed if collection.message]
         if regions:
             consequence = "instances there are missing, or shown as last known"
-            texts.append(f"project {status.project}: the API cannot reach {regions}: {consequence}")
+            texts.append(f"project {status.project!r}: the API cannot reach {regions}: {consequence}")
         plans = status.collected.plans
         if plans and plans.unreachable_regions:
             regions = ", ".join(plans.unreachable_regions)
             missing = "backup plans there are missing, or shown as last known"
-            texts.append(f"project {status.project}: Backup and DR cannot reach {regions}: {missing}")
+            texts.append(f"project {status.project!r}: Backup and DR cannot reach {regions}: {missing}")
     return texts
 
 

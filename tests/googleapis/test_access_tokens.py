@@ -241,7 +241,7 @@ def test_failed_token_request_is_reported_as_such(
     error = request_error(source)
     message = str(error)
     assert (error.result, error.transient) == (PollResult.UNAUTHENTICATED, not remedy_follows), message
-    assert message.startswith("instances.list of project shop: no access token for ")
+    assert message.startswith("instances.list of project 'shop': no access token for ")
     assert f": {endpoint.address} {reason}" in message
     if failure != "connection refused":  # then the first request fails, which may be that of another endpoint
         assert expected.principal in message
@@ -264,7 +264,7 @@ def test_missing_subject_token_file_is_named(setup: Setup, tmp_path: Path) -> No
     file = tmp_path / "subject.txt"
     file.unlink()
     message = f"no access token: File '{file}' was not found; check cloudsql.credentials"
-    assert unauthenticated(source) == f"instances.list of project shop: {message}"
+    assert unauthenticated(source) == f"instances.list of project 'shop': {message}"
     file.mkdir()
     assert f"no access token: [Errno 21] Is a directory: '{file}'; check" in unauthenticated(source)
 

@@ -54,7 +54,7 @@ def test_every_page_is_requested(simulator: Simulator, monkeypatch: pytest.Monke
         (Fault("quota"), PollResult.QUOTA, "requests_per_minute"),
         (Fault("unavailable"), PollResult.SERVER_ERROR, "503"),
         (Fault("html"), PollResult.BAD_RESPONSE, "not the expected JSON"),
-        (Fault("wrong-json"), PollResult.BAD_RESPONSE, "of project museum: "),
+        (Fault("wrong-json"), PollResult.BAD_RESPONSE, "of project 'museum': "),
         (Fault("cut"), PollResult.BAD_RESPONSE, "incomplete"),
     ],
     ids=lambda value: value.kind if isinstance(value, Fault) else "",
