@@ -49,7 +49,9 @@ def simulator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
 
 
 @contextmanager
-def running(simulator: Simulator, state: Path | None = None, **target: object) -> Iterator[Running]:
+def running(
+    simulator: Simulator, state: Path | None = None, *, start: bool = True, **target: object
+) -> Iterator[Running]:
     settings = Config.model_validate(
         {
             "cloudsql": {"endpoint": simulator.url, "credentials": "anonymous", "requests_per_minute": 60_000},
@@ -60,7 +62,8 @@ def running(simulator: Simulator, state: Path | None = None, **target: object) -
     )
     exporter = Exporter(lambda: settings, system_clock, process_metrics=False)
     try:
-        exporter.start()
+        if start:
+            exporter.start()
         yield Running(exporter)
     finally:
         exporter.close()
@@ -129,10 +132,16 @@ def test_found_projects_survive_a_restart_while_no_api_answers(simulator: Simula
         assert eventually(lambda: result.states() == STATES), result.states()
         verdicts = len(result.exporter.evaluate().verdicts)
     simulator.faults.add(Fault("unavailable"))
-    with running(simulator, tmp_path, refresh="1h") as result:
+    with running(simulator, tmp_path, start=False) as result:
         assert (len(result.exporter.evaluate().verdicts), result.exporter.ready()) == (verdicts, True)
         assert {**result.states(), "failing": 1} == STATES  # that project was never read
         assert (result.value("search_up", query=QUERY), result.value("search_projects", query=QUERY)) == (None, FOUND)
+        result.exporter.start()
+        assert eventually(lambda: result.value("search_up", query=QUERY) == 0)
+        assert (len(result.exporter.evaluate().verdicts), result.value("search_projects", query=QUERY)) == (
+            verdicts,
+            FOUND,
+        )
 
 
 def test_new_project_and_new_instance_are_noticed_while_the_inventory_lags(simulator: Simulator) -> None:
