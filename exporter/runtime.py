@@ -15,7 +15,7 @@ from exporter.facts.daily import InstanceDay, ProjectDay
 from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.model import Clock
 from exporter.facts.record import ProjectScan
-from exporter.facts.snapshot import ProjectStatus, Snapshot
+from exporter.facts.snapshot import Snapshot
 from exporter.googleapis import CredentialsError, GoogleApis, RateLimiter, Retrying
 from exporter.metrics.code_labels import CodeLabels
 from exporter.metrics.exposition import Body, Exposition
@@ -57,6 +57,7 @@ class _Shared:
     code_labels: CodeLabels
     changed: threading.Event  # set when there is something to render
     observed: dict[str, float]  # when each project was last polled, on the monotonic clock
+    due: dict[str, float]  # when each project without instances is due, likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,19 @@ class Exporter:
             CodeLabels(),
             threading.Event(),
             {},
+            {},
         )
         self._reloading, self._stopped = threading.Lock(), threading.Event()
         rate_limiter = RateLimiter(config.cloudsql.requests_per_minute)
         apis, dependencies = _connect(config, self._shared, rate_limiter)
         poller = Poller(config, dependencies, _restored_snapshot(self._shared), shard)
         self._running = _Running(
-            config, rate_limiter, apis, poller, _exporter_info(config, self._shared), _write_access(config, apis)
+            config,
+            rate_limiter,
+            apis,
+            poller,
+            _exporter_info(config, self._shared),
+            _write_access(config, apis, poller),
         )
         self._unneeded_privileges: tuple[str, ...] = ()
         self._exposition = Exposition(self.evaluate, clock, self._shared.instrumentation.exposition)
@@ -178,7 +185,7 @@ class Exporter:
             if config.state != running.config.state:
                 log.warning("state.path changes at the next start, not on reload")
             poller = Poller(config, dependencies, running.poller.stop(), self._shared.shard)
-            info, write_access = _exporter_info(config, self._shared), _write_access(config, apis)
+            info, write_access = _exporter_info(config, self._shared), _write_access(config, apis, poller)
             self._running = _Running(config, rate_limiter, apis, poller, info, write_access)
             running.apis.close()
             self._exposition.render()
@@ -286,9 +293,11 @@ def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> tupl
 
     retrying = Retrying(rate_limiter, stop, shared.instrumentation.retry)
     connections = config.poll.concurrency + (recovery_times.CONCURRENCY if config.collect.recovery_times else 0)
-    apis = GoogleApis(config.cloudsql, config.poll.timeout, connections, retrying, observe)
+    accounts = {target.impersonate for target in config.targets if target.impersonate}
+    apis = GoogleApis(config.cloudsql, config.poll.timeout, connections, retrying, observe, accounts)
     return apis, PollerDependencies(
         source=apis.source,
+        directory=apis.source,
         clock=shared.clock,
         ledger=shared.ledger,
         workers=workers,
@@ -298,11 +307,16 @@ def _connect(config: Config, shared: _Shared, rate_limiter: RateLimiter) -> tupl
         stop=stop,
         monotonic=time.monotonic if shared.clock is system_clock else lambda: shared.clock().timestamp(),
         observed=shared.observed,
+        due=shared.due,
     )
 
 
-def _write_access(config: Config, apis: GoogleApis) -> WriteAccess:
-    return WriteAccess(None if config.cloudsql.credentials.kind == "anonymous" else apis.write_permissions)
+def _write_access(config: Config, apis: GoogleApis, poller: Poller) -> WriteAccess:
+    def ask(project: str) -> Sequence[str]:
+        status = poller.snapshot.projects.get(project)
+        return apis.write_permissions(project, status.account if status else None)
+
+    return WriteAccess(None if config.cloudsql.credentials.kind == "anonymous" else ask)
 
 
 def _polled_projects(snapshot: Snapshot) -> list[str]:
@@ -314,12 +328,8 @@ def _restored_snapshot(shared: _Shared) -> Snapshot:
     """The saved state; its error codes keep their labels."""
     scans = shared.ledger.scans()
     shared.code_labels.restore(label for scan in scans.values() for label in _error_labels(scan))
-    return Snapshot(
-        {
-            project: ProjectStatus(project, scan=scan, collected=shared.ledger.collected(project))
-            for project, scan in scans.items()
-        }
-    )
+    collected = {project: shared.ledger.collected(project) for project in scans}
+    return Snapshot.restored(scans, collected, shared.ledger.searches())
 
 
 def _error_labels(scan: ProjectScan) -> set[str]:

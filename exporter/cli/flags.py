@@ -371,7 +371,8 @@ def _add_simulation_flags(parser: argparse.ArgumentParser) -> None:
         type=flag_types.world,
         default="demo",
         metavar="WORLD",
-        help="world to simulate: demo, healthy, or fleet:INSTANCES:PROJECTS (default: %(default)s)",
+        help="world to simulate: demo, healthy, organization:PROJECTS or fleet:INSTANCES:PROJECTS (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--speed",

@@ -23,12 +23,13 @@ def grants(evaluation: Evaluation) -> list[str]:
     missing = summary.missing_permissions(evaluation)
     if not missing:
         return []
-    member = iam_member(evaluation.config.cloudsql.credentials)
-    lines = ["Missing permissions:"]
-    for subject, permission in missing:
+    lines, members = ["Missing permissions:"], set[str]()
+    for subject, permission, account in missing:
+        member = iam_member(evaluation.config.cloudsql.credentials, account)
+        members.add(member)
         command = permission_named(permission).grant_command(subject, member)
         lines += [f"  {subject}: {permission}", f"    {command}"]
-    if member == UNKNOWN_MEMBER:
+    if UNKNOWN_MEMBER in members:
         lines.append(f"  ({MEMBER_ADVICE})")
     return lines
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from exporter.config.duration import exact_duration
 from exporter.config.schema import CloudSql, Config, Credentials
 
-_URLS = ("endpoint", "resource_manager_endpoint")
+_URLS = ("endpoint", "resource_manager_endpoint", "backup_dr_endpoint", "cloud_asset_endpoint")
 
 
 def effective_yaml(config: Config) -> str:

@@ -60,6 +60,8 @@ def _search_query(text: str) -> str:
     """
     if not text:
         raise ValueError("must not be empty; state:ACTIVE finds every active project that the account can see")
+    if match := re.fullmatch(r"(folder|organization)s/(.*)", text):
+        raise ValueError(f'has no field; for all projects below it, write {match[1]}: "{match[2]}" instead of search')
     unquoted = _QUOTED.sub("quoted", text)
     if '"' in unquoted:
         raise ValueError("has a quote that is not closed")
@@ -70,6 +72,23 @@ def _search_query(text: str) -> str:
             "find more projects, add a second target. Projects that are not active are left out in any case; a value "
             "that contains spaces needs double quotes"
         )
+    return text
+
+
+def _resource_number(value: object) -> object:
+    """A number of a folder or organization as text, also if it was written without quotes."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _number(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,19}", text):
+        raise ValueError('must be its number in quotes, such as "123456789012"')
+    return text
+
+
+def _service_account(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][^\s@/]*@[^\s@/]+", text):
+        raise ValueError("must be the email address of a service account, such as reader@ops.iam.gserviceaccount.com")
     return text
 
 
@@ -88,6 +107,8 @@ Pattern = Annotated[re.Pattern[str], BeforeValidator(_pattern)]  # matched again
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 ProjectId = Annotated[str, AfterValidator(_project_id)]
 SearchQuery = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_search_query)]
+ResourceNumber = Annotated[str, BeforeValidator(_resource_number), AfterValidator(_number)]
+ServiceAccount = Annotated[Text, AfterValidator(_service_account)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Flag = Annotated[bool, Field(strict=True)]
 
@@ -126,12 +147,13 @@ class CloudSql(_Section):
     endpoint: str | None = None
     resource_manager_endpoint: str | None = None
     backup_dr_endpoint: str | None = None
+    cloud_asset_endpoint: str | None = None
     credentials: Credentials = Credentials.model_validate("adc")
     quota_project: Text | None = None
     universe_domain: Text | None = None
     requests_per_minute: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 300
 
-    @field_validator("endpoint", "resource_manager_endpoint", "backup_dr_endpoint")
+    @field_validator("endpoint", "resource_manager_endpoint", "backup_dr_endpoint", "cloud_asset_endpoint")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
         if value is None:
@@ -176,6 +198,7 @@ class ProjectTarget(_Section):
 
     project: ProjectId
     instances: InstanceSelector = InstanceSelector()
+    impersonate: ServiceAccount | None = None
 
 
 class SearchTarget(_Section):
@@ -184,17 +207,85 @@ class SearchTarget(_Section):
     search: SearchQuery
     refresh: PositiveDuration = timedelta(hours=1)
     instances: InstanceSelector = InstanceSelector()
+    impersonate: ServiceAccount | None = None
+
+    @property
+    def query(self) -> str:
+        """The name of the search in metrics and messages."""
+        return self.search
+
+
+class Discover(StrEnum):
+    """The way to find the projects below a folder or organization; `auto`: the inventory, else the walk."""
+
+    AUTO = "auto"
+    INVENTORY = "inventory"  # Cloud Asset Inventory
+    WALK = "walk"  # Cloud Resource Manager, folder by folder
+
+
+class _ScopeTarget(_Section):
+    refresh: PositiveDuration = timedelta(hours=1)
+    discover: Discover = Discover.AUTO
+    instances: InstanceSelector = InstanceSelector()
+    impersonate: ServiceAccount | None = None
+
+
+class FolderTarget(_ScopeTarget):
+    """All active projects below a folder, at any depth."""
+
+    folder: ResourceNumber
+
+    @property
+    def query(self) -> str:
+        """The resource name of the folder."""
+        return f"folders/{self.folder}"
+
+
+class OrganizationTarget(_ScopeTarget):
+    """All active projects below an organization, at any depth."""
+
+    organization: ResourceNumber
+
+    @property
+    def query(self) -> str:
+        """The resource name of the organization."""
+        return f"organizations/{self.organization}"
+
+
+_TARGET_KINDS = ("search", "folder", "organization", "project")
 
 
 def _target_kind(target: object) -> str:
-    return "<search>" if isinstance(target, dict) and "search" in target else "<project>"
+    kinds = [kind for kind in _TARGET_KINDS if isinstance(target, dict) and kind in target]
+    return f"<{kinds[0]}>" if kinds else "<project>"
 
 
 # The tags are not keys: their brackets tell the loader to leave them out of the path of a problem.
 Target = Annotated[
-    Annotated[ProjectTarget, Tag("<project>")] | Annotated[SearchTarget, Tag("<search>")],
+    Annotated[ProjectTarget, Tag("<project>")]
+    | Annotated[SearchTarget, Tag("<search>")]
+    | Annotated[FolderTarget, Tag("<folder>")]
+    | Annotated[OrganizationTarget, Tag("<organization>")],
     Discriminator(_target_kind),
 ]
+SearchingTarget = SearchTarget | FolderTarget | OrganizationTarget  # finds projects
+
+
+def _one_search_per_query(targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """A search is made once for all targets that have it, so it must be the same one."""
+    first: dict[str, SearchingTarget] = {}
+    for position, target in enumerate(targets):
+        if isinstance(target, ProjectTarget):
+            continue
+        known = first.setdefault(target.query, target)
+        for key in ("impersonate", "discover"):
+            if getattr(known, key, None) != getattr(target, key, None):
+                raise ValueError(
+                    f"targets[{targets.index(known)}] and targets[{position}] both search {target.query}, with "
+                    f"different values of {key}; a search is made once for all targets that have it: give both the "
+                    "same value"
+                )
+    return targets
 
 
 class Poll(_Section):
@@ -205,6 +296,7 @@ class Poll(_Section):
     concurrency: Annotated[int, Field(strict=True, ge=1, le=256)] = 8
     full_listing_every: PositiveDuration = timedelta(hours=6)
     stale_after: PositiveDuration = timedelta(hours=1)
+    empty_interval: PositiveDuration = timedelta(hours=1)
 
 
 class Collect(_Section):
@@ -296,7 +388,7 @@ class Config(_Section):
     """The configuration file."""
 
     cloudsql: CloudSql = CloudSql()
-    targets: Annotated[tuple[Target, ...], AfterValidator(_not_empty)]
+    targets: Annotated[tuple[Target, ...], AfterValidator(_not_empty), AfterValidator(_one_search_per_query)]
     poll: Poll = Poll()
     collect: Collect = Collect()
     policies: tuple[Policy, ...] = ()

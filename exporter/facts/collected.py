@@ -80,6 +80,7 @@ class Collected:
             recovery_times=self.recovery_times if recovery_times else {},
             settings_changed=self.settings_changed if recovery_times else {},
             deleted_instances=self.deleted_instances if Collection.DELETED_INSTANCES in collections else (),
+            plans=self.plans if Collection.BACKUP_DR in collections else None,
         )
 
 

@@ -61,6 +61,12 @@ class Counters:
             completed={backup_type: {} for backup_type in {run.type for run in headers}},
         )
 
+    @property
+    def success_known(self) -> bool:
+        """Whether a successful run was counted, or was listed at first sight and is not forgotten yet."""
+        counted = any(by_status.get(RunStatus.SUCCESSFUL) for by_status in self.completed.values())
+        return counted or any(_OUTCOME_CODES[RunStatus.SUCCESSFUL] in codes for codes in self.outcomes.values())
+
     def updated(self, runs: PackedRuns, headers: Sequence[RunHeader], now: datetime) -> "Counters":
         """The counters after a reading of all runs that the API lists now; the same object where nothing is new.
 

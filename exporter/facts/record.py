@@ -66,6 +66,7 @@ class ResponseDigests:
 class ProjectScan:
     """Result of one successful reading of a project's selected instances.
 
+    `listed` is the number of all its instances, selected or not; None for a scan saved by an earlier release.
     `carried_over` are instances that could not be read this time, with the time at which they last were.
     `newest_first`: the last full listing of runs was in that order, so that new runs are at its beginning.
     """
@@ -78,6 +79,17 @@ class ProjectScan:
     carried_over: Mapping[str, datetime] = field(default_factory=dict)
     removed: Mapping[str, RemovedInstance] = field(default_factory=dict)
     digests: ResponseDigests | None = field(default=None, compare=False)
+    listed: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        """The project has no instance, as far as the API can tell."""
+        return not (self.listed or self.records or self.unreachable_regions)
+
+    @property
+    def had_instances_at(self) -> datetime | None:
+        """When the project last was known to have selected instances; None: not within the last days."""
+        return self.read_at if self.records else max((gone.removed_at for gone in self.removed.values()), default=None)
 
     def facts_read_at(self, instance_name: str) -> datetime:
         """When the facts about an instance were read."""

@@ -1,8 +1,10 @@
 """Shared client of Google's APIs: signs, sends and retries requests, and follows the pages of a listing."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from copy import copy
 from datetime import timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from googleapiclient import discovery
@@ -11,7 +13,7 @@ from exporter.config import CloudSql
 from exporter.facts.model import PollResult
 from exporter.googleapis.access_tokens import AccessTokens
 from exporter.googleapis.credentials import load_credentials
-from exporter.googleapis.errors import TRANSPORT_ERRORS, bad_response, from_response, from_transport
+from exporter.googleapis.errors import TRANSPORT_ERRORS, bad_response, from_response, from_transport, request_text
 from exporter.googleapis.retry import Retrying
 from exporter.googleapis.transport import Response, Transport
 from exporter.scan.parse import json_value
@@ -28,14 +30,40 @@ class ApiClient:
     """Client shared by the modules of this package, one per API. Safe to share between threads."""
 
     def __init__(
-        self, settings: CloudSql, timeout: timedelta, connections: int, retrying: Retrying, observe: Observe
+        self,
+        settings: CloudSql,
+        timeout: timedelta,
+        connections: int,
+        retrying: Retrying,
+        observe: Observe,
+        accounts: Collection[str] = (),
     ) -> None:
-        """Read the credentials; raises CredentialsError. Sends no request yet."""
-        credentials = load_credentials(settings.credentials, settings.quota_project, settings.universe_domain)
+        """Read the credentials, and those that impersonate each account; raises CredentialsError.
+
+        Sends no request yet.
+        """
         self._transport = Transport(timeout.total_seconds(), connections)
-        self._access_tokens = AccessTokens(credentials, self._transport)
+        self._tokens_by_account = {
+            account: AccessTokens(credentials, self._transport)
+            for account, credentials in load_credentials(
+                settings.credentials, settings.quota_project, settings.universe_domain, accounts
+            ).items()
+        }
+        self._access_tokens = self._tokens_by_account[None]
         self._retrying, self._observe = retrying, observe
         self._background_retrying = retrying.in_background()
+
+    def with_own_quota(self) -> "ApiClient":
+        """A client for an API whose quota is another than that of polls."""
+        client = copy(self)
+        client._retrying = self._retrying.with_own_quota()
+        return client
+
+    def impersonating(self, account: str) -> "ApiClient":
+        """A client that impersonates one of the accounts, and shares everything else with this one."""
+        client = copy(self)
+        client._access_tokens = self._tokens_by_account[account]
+        return client
 
     def close(self) -> None:
         """Close idle connections."""
@@ -85,7 +113,7 @@ class ApiClient:
             page, token = self.execute(method, subject, request, deadline, decode)
             yield page
             if token in tokens or not isinstance(token, str | None) or len(tokens) >= MAX_PAGES:
-                raise SourceError(PollResult.BAD_RESPONSE, f"{method} of {subject}: the listing does not end")
+                raise SourceError(PollResult.BAD_RESPONSE, f"{request_text(method, subject)}: the listing does not end")
             tokens.add(token)
             request = next_request(request, {"nextPageToken": token})
 
@@ -99,7 +127,7 @@ class ApiClient:
 
     def _response(self, method: str, subject: str, request: Any, *, renew: bool = False) -> Response:
         """The response to a request, signed with a new token if `renew` is set."""
-        headers = self._access_tokens.sign(f"{method} of {subject}", request.headers, renew=renew)
+        headers = self._access_tokens.sign(request_text(method, subject), request.headers, renew=renew)
         start, code = time.monotonic(), ""
         try:
             body = request.body and request.body.encode()
@@ -114,6 +142,12 @@ class ApiClient:
         return response
 
 
+def loopback_endpoint(settings: CloudSql) -> str | None:
+    """The endpoint of a simulated Admin API, which simulates the other APIs too: no request goes to Google."""
+    return settings.endpoint if settings.endpoint and settings.endpoint.startswith("http://") else None
+
+
+@cache  # one for all accounts: it is not tied to credentials
 def build_service(name: str, version: str, endpoint: str | None, universe_domain: str | None) -> Any:
     """Google's client for one of its APIs, which builds requests, from the description it ships; no network access."""
     options = {"api_endpoint": endpoint, "universe_domain": universe_domain}

@@ -1,6 +1,8 @@
 """Credentials that sign requests."""
 
 import os
+from collections.abc import Collection
+from datetime import timedelta
 from typing import Any
 
 import google.auth
@@ -19,34 +21,48 @@ class CredentialsError(UserError):
     """No usable credentials; says what to do."""
 
 
-def load_credentials(settings: Credentials, quota_project: str | None, universe_domain: str | None) -> Any:
-    """Signing credentials, or None for anonymous requests. Sends at most requests that find a metadata server.
+def load_credentials(
+    settings: Credentials, quota_project: str | None, universe_domain: str | None, accounts: Collection[str] = ()
+) -> dict[str | None, Any]:
+    """Signing credentials under None, and for each further account those that impersonate it.
 
-    Raises CredentialsError.
+    Values are None for anonymous requests. The account that these settings impersonate, if any, impersonates no other:
+    its own source does. Sends at most requests that find a metadata server. Raises CredentialsError.
     """
+    if settings.kind == "anonymous":
+        return dict.fromkeys((None, *accounts))
     try:
-        match settings.kind:
-            case "anonymous":
-                return None
-            case "file":
-                credentials: Any = service_account.Credentials.from_service_account_file(
-                    str(settings.file), scopes=SCOPES
-                )
-            case "adc" | "impersonate":
-                # With scopes, this would obtain a token of federated credentials, to find their project.
-                credentials = with_scopes_if_required(google.auth.default()[0], SCOPES)
-        if settings.impersonate:
-            if isinstance(credentials, CredentialsWithUniverseDomain):  # else it is read from the metadata server
-                credentials = credentials.with_universe_domain(universe_domain or DEFAULT_UNIVERSE_DOMAIN)
-            credentials = impersonated_credentials.Credentials(
-                source_credentials=credentials,
-                target_principal=settings.impersonate,
-                target_scopes=list(SCOPES),
-                lifetime=round(settings.lifetime.total_seconds()),
-            )
-        return credentials.with_quota_project(quota_project) if quota_project else credentials
+        source = _source_credentials(settings)
+        loaded: dict[str | None, Any] = {None: source}
+        if settings.impersonate or accounts:
+            if isinstance(source, CredentialsWithUniverseDomain):  # else it is read from the metadata server
+                source = source.with_universe_domain(universe_domain or DEFAULT_UNIVERSE_DOMAIN)
+            if settings.impersonate:
+                loaded[None] = _impersonating(source, settings.impersonate, settings.lifetime)
+            for account in accounts:
+                loaded[account] = _impersonating(source, account, settings.lifetime)
+        if quota_project:
+            loaded = {account: found.with_quota_project(quota_project) for account, found in loaded.items()}
+        return loaded
     except (google.auth.exceptions.GoogleAuthError, OSError, ValueError, AttributeError, TypeError) as error:
         raise CredentialsError(_advice(settings, error)) from error
+
+
+def _source_credentials(settings: Credentials) -> Any:
+    """The credentials that sign requests, or requests for the tokens of impersonated accounts."""
+    if settings.kind == "file":
+        return service_account.Credentials.from_service_account_file(str(settings.file), scopes=SCOPES)
+    # With scopes, this would obtain a token of federated credentials, to find their project.
+    return with_scopes_if_required(google.auth.default()[0], SCOPES)
+
+
+def _impersonating(source: Any, account: str, lifetime: timedelta) -> Any:
+    return impersonated_credentials.Credentials(
+        source_credentials=source,
+        target_principal=account,
+        target_scopes=list(SCOPES),
+        lifetime=round(lifetime.total_seconds()),
+    )
 
 
 def _advice(settings: Credentials, error: Exception) -> str:

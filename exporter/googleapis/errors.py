@@ -16,14 +16,25 @@ from exporter.scan.source import AbsentError, SourceError
 
 TRANSPORT_ERRORS = (exceptions.HTTPError, OSError)
 _QUOTA_REASONS = {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "RATE_LIMIT_EXCEEDED"}
-_SEARCHES = {"projects.search"}
-_RESOURCE_MANAGER = _SEARCHES | {"projects.testIamPermissions"}
+_SEARCHES = {"projects.search", "folders.search", "searchAllResources"}
+_APIS_OF_CREDENTIALS = {  # enabled in the project of the credentials, not in the project that is read
+    "projects.search": "cloudresourcemanager.googleapis.com",
+    "folders.search": "cloudresourcemanager.googleapis.com",
+    "projects.testIamPermissions": "cloudresourcemanager.googleapis.com",
+    "searchAllResources": "cloudasset.googleapis.com",
+}
 DISABLED_REASONS = {"accessNotConfigured", "SERVICE_DISABLED"}
+
+
+def request_text(method: str, subject: str) -> str:
+    """A request in words: its method, and what it is about, of which the name of a project is quoted."""
+    kind, _, name = subject.partition(" ")
+    return f"{method} of {kind} {name!r}" if kind == "project" else f"{method} of {subject}"
 
 
 def from_transport(method: str, subject: str, error: BaseException) -> SourceError:
     """The error for a request without a complete response."""
-    request = f"{method} of {subject}"
+    request = request_text(method, subject)
     if _is_timeout(error):
         return SourceError(PollResult.TIMEOUT, f"{request}: no response in time; see poll.timeout")
     if isinstance(error, exceptions.DecodeError | exceptions.ProtocolError) and not _is_disconnect(error):
@@ -50,7 +61,7 @@ def _first_line(error: BaseException) -> str:
 
 def bad_response(method: str, subject: str, reason: str) -> SourceError:
     """The error for a response that is not the expected JSON."""
-    text = f"{method} of {subject}: the response is incomplete or not the expected JSON: {reason}"
+    text = f"{request_text(method, subject)}: the response is incomplete or not the expected JSON: {reason}"
     return SourceError(PollResult.BAD_RESPONSE, text)
 
 
@@ -64,10 +75,11 @@ def from_response(method: str, subject: str, response: Response) -> SourceError:
     """The error for a response with another status than 200."""
     message, reasons = parse_body(response.body)
     status, retry_after = response.status, retry_after_seconds(response.headers)
-    text = f"{method} of {subject}: {status} {message.rstrip('.')}"
+    text = f"{request_text(method, subject)}: {status} {message.rstrip('.')}"
     project = subject.partition(" ")[2]
     if status == 429 or reasons & _QUOTA_REASONS:
-        advice = "the API quota is exceeded; lower cloudsql.requests_per_minute or raise poll.interval"
+        interval = "refresh of the target" if method in _SEARCHES else "poll.interval"
+        advice = f"the API quota is exceeded; lower cloudsql.requests_per_minute or raise {interval}"
         return SourceError(PollResult.QUOTA, f"{text}; {advice}", retry_after=retry_after)
     if reasons & DISABLED_REASONS:
         advice = f"enable the API: gcloud services enable {_disabled_api(method, project)}"
@@ -106,8 +118,8 @@ def _is_api_error(body: bytes) -> bool:
 
 def _disabled_api(method: str, project: str) -> str:
     """The API of a method, and where to enable it."""
-    if method in _RESOURCE_MANAGER:
-        return "cloudresourcemanager.googleapis.com in the project of the credentials"
+    if method in _APIS_OF_CREDENTIALS:
+        return f"{_APIS_OF_CREDENTIALS[method]} in the project of the credentials"
     if method in BACKUP_DR_METHODS:
         return f"backupdr.googleapis.com --project={project}, and grant {PERMISSIONS[method].role} there"
     return f"sqladmin.googleapis.com --project={project}"

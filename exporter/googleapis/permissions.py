@@ -22,7 +22,8 @@ class Permission:
     """A permission, and the predefined role with the fewest permissions that has it.
 
     `binding_command` is the command that adds a binding for the role to a policy; `{resource}` stands for the project
-    that could not be read. A search covers what its organization, or single folders or projects, allow.
+    that could not be read. A search covers what its organization, or single folders or projects, allow; one of a folder
+    or organization names that.
     """
 
     name: str
@@ -30,11 +31,18 @@ class Permission:
     binding_command: str = "gcloud projects add-iam-policy-binding {resource}"
 
     def grant_command(self, resource: str, member: str) -> str:
-        """The command that grants the role to a member, quoted for a shell."""
-        binding = self.binding_command.format(resource=shlex.quote(resource))
+        """The command that grants the role to a member on a project, `folders/ID` or `organizations/ID`, quoted."""
+        kind, _, identifier = resource.partition("/")
+        command = _BINDING_COMMANDS.get(kind, self.binding_command)
+        binding = command.format(resource=shlex.quote(identifier if kind in _BINDING_COMMANDS else resource))
         return f"{binding} --member={shlex.quote(member)} --role={self.role} --condition=None"
 
 
+_BINDING_COMMANDS = {
+    "folders": "gcloud resource-manager folders add-iam-policy-binding {resource}",
+    "organizations": "gcloud organizations add-iam-policy-binding {resource}",
+}
+_OF_ORGANIZATION = "gcloud organizations add-iam-policy-binding ORGANIZATION_ID"
 _CLOUD_SQL_VIEWER = "roles/cloudsql.viewer"
 _BACKUP_DR_VIEWER = "roles/backupdr.viewer"
 
@@ -47,10 +55,10 @@ PERMISSIONS: Mapping[str, Permission] = MappingProxyType(  # by the API method t
         "backups.list": Permission("cloudsql.backupRuns.list", _CLOUD_SQL_VIEWER),
         "backupPlanAssociations.list": Permission("backupdr.backupPlanAssociations.list", _BACKUP_DR_VIEWER),
         "backupPlans.list": Permission("backupdr.backupPlans.list", _BACKUP_DR_VIEWER),
-        "projects.search": Permission(
-            "resourcemanager.projects.get",
-            "roles/browser",
-            "gcloud organizations add-iam-policy-binding ORGANIZATION_ID",
+        "projects.search": Permission("resourcemanager.projects.get", "roles/browser", _OF_ORGANIZATION),
+        "folders.search": Permission("resourcemanager.folders.get", "roles/browser", _OF_ORGANIZATION),
+        "searchAllResources": Permission(
+            "cloudasset.assets.searchAllResources", "roles/cloudasset.viewer", _OF_ORGANIZATION
         ),
     }
 )
@@ -75,10 +83,13 @@ def permission_named(name: str) -> Permission:
     return next(permission for permission in PERMISSIONS.values() if permission.name == name)
 
 
-def iam_member(credentials: Credentials) -> str:
-    """The account of the exporter as IAM policies name it; UNKNOWN_MEMBER where the configuration does not tell it."""
-    account: object = credentials.impersonate
-    if credentials.file:
+def iam_member(credentials: Credentials, impersonated: str | None = None) -> str:
+    """The account of the exporter as IAM policies name it; UNKNOWN_MEMBER where the configuration does not tell it.
+
+    `impersonated` is the account that a target names in place of the credentials.
+    """
+    account: object = impersonated or credentials.impersonate
+    if credentials.file and not account:
         try:
             account = json.loads(credentials.file.read_bytes())["client_email"]
         except (OSError, ValueError, KeyError, TypeError):

@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from copy import copy
 from typing import Protocol, TypeVar
 
 from exporter.facts.model import PollResult
@@ -127,6 +128,29 @@ class UnusedSlots:
             return max(delay, 0.0)
 
 
+class OwnQuota:
+    """The rate limit of the process for an API with a quota of its own. Safe to share between threads.
+
+    A response that this quota is exceeded slows down these requests, and no others.
+    """
+
+    def __init__(self, rate_limiter: RateLimiter) -> None:
+        self._shared = rate_limiter
+        self._own = RateLimiter(rate_limiter.requests_per_minute)
+
+    def acquire(self, wait: Wait) -> None:
+        """Wait for the next slot of both."""
+        wait(max(self._shared.reserve(), self._own.reserve()))
+
+    def slow_down(self) -> None:
+        """Halve the rate of these requests."""
+        self._own.slow_down()
+
+    def recover(self) -> None:
+        """Return towards the configured rate by a small step."""
+        self._own.recover()
+
+
 class Retrying:
     """Runs requests under the rate limit and retries transient errors. Safe to share between threads."""
 
@@ -149,6 +173,12 @@ class Retrying:
     def in_background(self) -> "Retrying":
         """The same for requests in the background."""
         return Retrying(self._rate_limiter, self._stop, self._on_retry, background=True)
+
+    def with_own_quota(self) -> "Retrying":
+        """The same for requests to an API whose quota is another than that of polls."""
+        retrying = copy(self)
+        retrying._limiter = OwnQuota(self._rate_limiter)
+        return retrying
 
     def call(self, method: str, request: Callable[[], T], deadline: float) -> T:
         """Run a request under the rate limit; retry transient errors until `deadline`, on the monotonic clock.

@@ -1,12 +1,13 @@
 """The data source of the exporter: Google's APIs behind the interface that the scan reads from."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import timedelta
 
 from exporter.config import CloudSql
 from exporter.googleapis.backupdr import BackupDr
 from exporter.googleapis.client import ApiClient, Observe
+from exporter.googleapis.cloudasset import CloudAssetInventory
 from exporter.googleapis.cloudsql import CloudSqlAdmin
 from exporter.googleapis.permissions import WRITE_PERMISSIONS
 from exporter.googleapis.resourcemanager import ResourceManager
@@ -16,36 +17,58 @@ from exporter.scan.source import Page
 ADVICE_DEADLINE = 5.0  # seconds in which a request is retried that only leads to advice
 
 
+class AccountApis:
+    """Google's APIs, called as one account."""
+
+    def __init__(self, client: ApiClient, settings: CloudSql) -> None:
+        self.cloudsql = CloudSqlAdmin(client, settings)
+        self.backup_dr = BackupDr(client, settings)
+        self.resource_manager = ResourceManager(client.with_own_quota(), settings)
+        self.inventory = CloudAssetInventory(client.with_own_quota(), settings)
+
+
 class GoogleApis:
     """Google's APIs with one shared client. Safe to share between threads."""
 
     def __init__(
-        self, settings: CloudSql, timeout: timedelta, connections: int, retrying: Retrying, observe: Observe
+        self,
+        settings: CloudSql,
+        timeout: timedelta,
+        connections: int,
+        retrying: Retrying,
+        observe: Observe,
+        accounts: Collection[str] = (),
     ) -> None:
-        """Read the credentials; raises CredentialsError. Sends no request yet."""
-        self._client = ApiClient(settings, timeout, connections, retrying, observe)
-        self.cloudsql = CloudSqlAdmin(self._client, settings)
-        self.backup_dr = BackupDr(self._client, settings)
-        self.resource_manager = ResourceManager(self._client, settings)
+        """Read the credentials; raises CredentialsError. Sends no request yet.
+
+        `accounts` are those that targets impersonate, in place of the account of the credentials.
+        """
+        self._client = ApiClient(settings, timeout, connections, retrying, observe, accounts)
+        self._by_account = {None: AccountApis(self._client, settings)} | {
+            account: AccountApis(self._client.impersonating(account), settings) for account in accounts
+        }
 
     def close(self) -> None:
         """Close idle connections."""
         self._client.close()
 
-    def write_permissions(self, project: str) -> list[str]:
-        """The permissions to change something in a project that the credentials have. Raises SourceError."""
+    def write_permissions(self, project: str, account: str | None = None) -> list[str]:
+        """The permissions to change something in a project that an account has. Raises SourceError."""
         deadline = time.monotonic() + ADVICE_DEADLINE
-        return self.resource_manager.permissions(project, WRITE_PERMISSIONS, deadline)
+        return self._by_account[account].resource_manager.permissions(project, WRITE_PERMISSIONS, deadline)
 
-    def source(self, deadline: float) -> "GoogleSource":
-        """A Source that retries transient errors until `deadline`, on the monotonic clock."""
-        return GoogleSource(self, deadline)
+    def source(self, deadline: float, account: str | None = None) -> "GoogleSource":
+        """A source that retries transient errors until `deadline`, on the monotonic clock.
+
+        `account` is one of the impersonated accounts, or None for that of the credentials.
+        """
+        return GoogleSource(self._by_account[account], deadline)
 
 
 class GoogleSource:
-    """A `Source` with a deadline for all of its requests. Every method raises SourceError."""
+    """A `Source` and `ProjectDirectory` with a deadline for all of its requests. Every method raises SourceError."""
 
-    def __init__(self, apis: GoogleApis, deadline: float) -> None:
+    def __init__(self, apis: AccountApis, deadline: float) -> None:
         self._apis, self._deadline = apis, deadline
 
     def instances(self, project: str) -> Iterator[Page]:
@@ -79,3 +102,19 @@ class GoogleSource:
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""
         return self._apis.resource_manager.search_projects(query, self._deadline)
+
+    def projects_in(self, parent: str) -> Iterator[str]:
+        """The ids of the active projects directly in `folders/ID` or `organizations/ID`."""
+        return self._apis.resource_manager.projects_in(parent, self._deadline)
+
+    def folders_in(self, parent: str) -> Iterator[str]:
+        """The resource names of the active folders directly in `folders/ID` or `organizations/ID`."""
+        return self._apis.resource_manager.folders_in(parent, self._deadline)
+
+    def projects_below(self, scope: str) -> Iterator[str]:
+        """The ids of the active projects below a scope at any depth, from Cloud Asset Inventory."""
+        return self._apis.inventory.projects(scope, self._deadline)
+
+    def projects_with_instances(self, scope: str) -> Iterator[str]:
+        """The ids of the projects below a scope with Cloud SQL instances, from Cloud Asset Inventory."""
+        return self._apis.inventory.projects_with_instances(scope, self._deadline)

@@ -49,10 +49,6 @@ class ComputeLockedSource:
         source = self._source
         return self._pages(self._plans.pages(source, project) if self._plans else source.backup_plans(project))
 
-    def projects(self, query: str) -> Iterator[str]:
-        """As Source.projects."""
-        return self._source.projects(query)
-
     def _pages(self, pages: Iterator[Page]) -> Iterator[Page]:
         while page := self._unlocked(lambda: next(pages, None)):
             yield page

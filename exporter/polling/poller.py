@@ -3,28 +3,31 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from exporter.config import Config, SearchTarget
+from exporter.config import Config, ProjectTarget, SearchingTarget
 from exporter.facts.collected import Collected
 from exporter.facts.daily import DailyRecord
-from exporter.facts.model import Clock, PollResult
+from exporter.facts.model import Clock
 from exporter.facts.record import ProjectScan
-from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
+from exporter.facts.snapshot import DiscoveryMethod, ProjectState, ProjectStatus, SearchStatus, Snapshot
 from exporter.polling import collect
 from exporter.polling.backup_plans import plans_collector
 from exporter.polling.compute_lock import ComputeLockedSource
 from exporter.polling.deleted_instances import deleted_instances_collector
+from exporter.polling.discovery import Discovery, discover
+from exporter.polling.empty_projects import EmptyProjects
+from exporter.polling.log_changes import log_poll, log_search
 from exporter.polling.recovery_times import RecoveryTimesReader
 from exporter.polling.shard import Shard
 from exporter.polling.shared_plans import SharedPlans
 from exporter.polling.targets import Selectors, Targets, resolve, selects
 from exporter.polling.workers import WorkerPool
 from exporter.scan.incremental import ScanOptions, scan
-from exporter.scan.source import Source, SourceError
+from exporter.scan.source import ProjectDirectory, Source, SourceError
 from exporter.state.ledger import Ledger
 from exporter.verdict.assess import Verdict
 from exporter.verdict.daily import observe
@@ -33,6 +36,7 @@ from exporter.verdict.evaluate import ProjectVerdicts, project_verdicts
 log = logging.getLogger(__name__)
 
 ALL = Shard()
+DISCOVERY_TIMEOUT = timedelta(minutes=10)  # for retries: a walk through many folders takes some minutes
 
 
 def run_every(job: Callable[[], None], interval: timedelta, stop: threading.Event) -> None:
@@ -48,13 +52,15 @@ def run_every(job: Callable[[], None], interval: timedelta, stop: threading.Even
 class PollerDependencies:
     """Collaborators of a poller.
 
-    `source` makes a Source with a deadline on the monotonic clock. `code_label` returns the label value of an error
-    code. `on_unreadable` is called with the kind of each item that is not fully readable, `on_change` when the snapshot
-    has changed. `stop`, which the workers set when they are stopped, ends polling and every wait of the source.
-    `monotonic` is a clock in seconds; `observed` holds, by that clock, when the last poll of each project ended.
+    `source` and `directory` have a deadline on the monotonic clock, and may impersonate a service account. `code_label`
+    returns the label value of an error code. `on_unreadable` is called with the kind of each item that is not fully
+    readable, `on_change` when the snapshot has changed. `stop`, which the workers set when they are stopped, ends
+    polling and every wait of the source. `monotonic` is a clock in seconds; `observed` holds, by that clock, when the
+    last poll of each project ended. `due` holds when each project without instances is due, on the process's clock.
     """
 
-    source: Callable[[float], Source]
+    source: Callable[[float, str | None], Source]
+    directory: Callable[[float, str | None], ProjectDirectory]
     clock: Clock
     ledger: Ledger
     workers: WorkerPool
@@ -64,6 +70,7 @@ class PollerDependencies:
     stop: threading.Event
     monotonic: Callable[[], float] = time.monotonic
     observed: dict[str, float] = field(default_factory=dict)
+    due: dict[str, float] = field(default_factory=dict)
 
 
 class Poller:
@@ -80,6 +87,9 @@ class Poller:
         self._polled_selectors: dict[str, Selectors] = {}  # of the last poll of each project that was begun
         self._reported: set[tuple[str, str, str]] = set()  # unreadable project, kind and field: warned of once
         self._last_search: dict[str, float] = {}  # by query, on the monotonic clock
+        self._empty = EmptyProjects(config, dependencies.clock, dependencies.due)
+        self._paced = False  # polls of empty projects are spread; else all that are due come at once
+        self._searching = [target for target in config.targets if not isinstance(target, ProjectTarget)]
         self._last_schedule: float | None = None
         self._was_ready = any(status.scan for status in snapshot.projects.values())
         self._lock = threading.RLock()
@@ -91,7 +101,7 @@ class Poller:
         if config.collect.recovery_times:
             self._recovery_times = RecoveryTimesReader(
                 config.collect.recovery_times_every,
-                self._source,
+                lambda project: self._source(self._targets.accounts.get(project)),
                 dependencies.clock,
                 self._stop,
                 self._report_unreadable,
@@ -99,18 +109,22 @@ class Poller:
 
     def start(self) -> None:
         """Poll now and at every interval, in the background, until `stop`."""
-        self._last_schedule = time.monotonic()
+        self._last_schedule, self._paced = time.monotonic(), True
         self._workers.start()
         arguments = (self._schedule_polls, self._config.poll.interval, self._stop)
         threading.Thread(target=run_every, args=arguments, name="scheduler", daemon=True).start()
         if self._recovery_times:
             self._recovery_times.start()
+        if self._searching:
+            threading.Thread(target=self._spread_polls, name="spread", daemon=True).start()
 
     def stop(self) -> Snapshot:
         """Start no further poll, and abandon those in progress. Returns the final snapshot."""
         with self._lock:
             self._workers.stop()
             self.snapshot = self._with_recovery_times(self.snapshot)
+            for query in self.snapshot.searches:
+                self._save_search(query)  # with what polls since then have found out
             return self.snapshot
 
     def poll_all(self, progress: Callable[[int, int], None] = lambda _finished, _total: None) -> None:
@@ -138,8 +152,10 @@ class Poller:
         A shard to which no project belongs is ready: an update of its StatefulSet would wait for it.
         """
         with self._lock:
-            known = any(status.scan for status in self.snapshot.projects.values())
-            all_polled = self._targets.selectors.keys() <= self._workers.finished()
+            statuses = self.snapshot.projects.values()
+            known = any(status.scan or status.state is ProjectState.API_DISABLED for status in statuses)
+            regular = {project for project in self._targets.selectors if project not in self._empty}
+            all_polled = regular <= self._workers.finished()
             self._was_ready = known and (self._was_ready or all_polled)
             unused = self._shard.total > 1 and self._targets.complete and not self._targets.selectors
             return self._was_ready or unused
@@ -156,12 +172,26 @@ class Poller:
         """Submit a poll of everything that is targeted and not being polled already."""
         if self._last_schedule is not None:
             self._last_schedule = time.monotonic()
-        for target in self._config.targets:
-            if isinstance(target, SearchTarget) and self._search_is_due(target):
-                self._workers.submit(f"search {target.search}", partial(self._search, target))
+        for target in self._searching:
+            if self._search_is_due(target):
+                self._workers.submit(f"search {target.query}", partial(self._search, target))
         self._update_targets()
-        for project in self._targets.selectors:
+        with self._lock:
+            due = [project for project in self._targets.selectors if self._is_due(project)]
+        for project in due:
             self._workers.submit(project, partial(self._poll, project))
+
+    def _is_due(self, project: str) -> bool:
+        return project not in self._empty or (not self._paced and self._empty.is_due(project))
+
+    def _spread_polls(self) -> None:
+        """Submit polls of empty projects, spread evenly, until `stop`."""
+        wait = 0.0
+        while not self._stop.wait(min(wait, 1)):
+            with self._lock:
+                project, wait = self._empty.next_turn()
+            if project:
+                self._workers.submit(project, partial(self._poll, project))
 
     def _resolve_targets(self) -> Targets:
         # Before a first search has been tried, saved projects wait for its result.
@@ -171,44 +201,57 @@ class Poller:
     def _update_targets(self) -> None:
         """Resolve the targets, and forget projects and searches that are no longer among them."""
         with self._lock:
-            self._targets = self._resolve_targets()
-            if self._targets.complete:
-                queries = {target.search for target in self._config.targets if isinstance(target, SearchTarget)}
+            targets = self._targets = self._resolve_targets()
+            former: Set[str] = set()
+            self._empty.keep_found(self._targets)
+            if self._paced:
+                self._empty.add_unpolled(self._targets, self._polled_selectors.keys(), self.snapshot)
+            if targets.complete:
+                queries = {target.query for target in self._searching}
+                former = self.snapshot.searches.keys() - queries
                 self.snapshot = self.snapshot.only(self._targets.selectors, queries)
                 self.verdicts = {name: found for name, found in self.verdicts.items() if name in self.snapshot.projects}
-        if self._targets.complete:
+        if targets.complete:
             if self._recovery_times:
-                self._recovery_times.only(self._targets.selectors)
-            self._dependencies.ledger.forget(self._targets.selectors, self._dependencies.clock())
+                self._recovery_times.only(targets.selectors)
+            self._dependencies.ledger.forget(targets.selectors, self._dependencies.clock())
+        for query in former:
+            self._dependencies.ledger.save_search(query, None)
         self._dependencies.on_change()
 
-    def _search_is_due(self, target: SearchTarget) -> bool:
-        last = self._last_search.get(target.search)
-        status = self.snapshot.searches.get(target.search)
+    def _search_is_due(self, target: SearchingTarget) -> bool:
+        last = self._last_search.get(target.query)
+        status = self.snapshot.searches.get(target.query)
         fresh = last is not None and time.monotonic() - last < target.refresh.total_seconds()
         return not (fresh and status and status.up)
 
-    def _search(self, target: SearchTarget) -> None:
-        result = collect.result_or_error(lambda: tuple(sorted(set(self._source().projects(target.search)))))
-        self._last_search[target.search] = time.monotonic()
+    def _search(self, target: SearchingTarget) -> None:
+        before = self.snapshot.searches.get(target.query, SearchStatus())
+        timeout = max(self._config.poll.interval, DISCOVERY_TIMEOUT)
+        directory = self._dependencies.directory(time.monotonic() + timeout.total_seconds(), target.impersonate)
+        result = collect.result_or_error(lambda: discover(directory, target, before.projects))
+        self._last_search[target.query] = time.monotonic()
         if self._stop.is_set():  # an error is only due to that
             return
+        if isinstance(result, SourceError):
+            result = Discovery(before.method or DiscoveryMethod.SEARCH, error=result)
+        status = result.status(before, target.impersonate)
         with self._lock:
-            before = self.snapshot.searches.get(target.search, SearchStatus())
-            if isinstance(result, SourceError):
-                missing = result.missing_permission
-                status = replace(before, up=False, message=str(result), missing_permission=missing)
-            else:
-                status = SearchStatus(up=True, answered=True, projects=result)
-            self.snapshot = self.snapshot.with_search(target.search, status)
-        if before.message != status.message or before.up is None:
-            level = logging.INFO if status.up else logging.ERROR
-            log.log(level, status.message or "search completed", extra={"projects": len(status.projects)})
+            self.snapshot = self.snapshot.with_search(target.query, status)
+        self._save_search(target.query)
+        log_search(target.query, before, status, result.reason)
         self._update_targets()
         with self._lock:
             changed = _changed_selectors(self._targets.selectors, self._polled_selectors)
-        for project in changed:
+            due = [project for project in changed if project not in self._empty]
+            if self._paced and status.with_instances:
+                due += self._empty.take_out(status.with_instances)
+        for project in due:
             self._workers.submit(project, partial(self._poll, project), rerun=True)
+
+    def _save_search(self, query: str) -> None:
+        if self.snapshot.searches[query].answered:
+            self._dependencies.ledger.save_search(query, self.snapshot.saved_search(query))
 
     def _poll(self, project: str) -> None:
         with self._lock:
@@ -216,8 +259,10 @@ class Poller:
             full = self._polled_selectors.get(project) != selectors
             self._polled_selectors[project] = selectors
             before = self.snapshot.projects.get(project) or self._restored_status(project)
+            found, account = project not in self._targets.named, self._targets.accounts.get(project)
+            before = replace(before, found=found, account=account)
         start = time.monotonic()
-        result = collect.result_or_error(lambda: self._scan(project, selectors, before.scan, full=full))
+        result = collect.result_or_error(lambda: self._scan(before, selectors, full=full))
         duration = timedelta(seconds=time.monotonic() - start)
         if not self._still_targeted(project):
             return
@@ -236,8 +281,9 @@ class Poller:
             if self._still_targeted(project):
                 self.snapshot = self.snapshot.with_project(after)
                 self.verdicts = {**self.verdicts, project: verdicts} if verdicts else self.verdicts
+                self._empty.update(after)
         self._dependencies.on_change()
-        _log_change(before, after)
+        log_poll(before, after)
         collect.log_change(before, after)
 
     def _observe(self, before: ProjectStatus, after: ProjectStatus) -> tuple[ProjectVerdicts | None, list[DailyRecord]]:
@@ -276,16 +322,18 @@ class Poller:
         with self._lock:
             return not self._stop.is_set() and project in self._targets.selectors
 
-    def _scan(self, project: str, selectors: Selectors, before: ProjectScan | None, *, full: bool) -> ProjectScan:
+    def _scan(self, before: ProjectStatus, selectors: Selectors, *, full: bool) -> ProjectScan:
+        project = before.project
         options = ScanOptions(
             partial(selects, selectors, self._shard),
             self._dependencies.code_label,
             partial(self._report_unreadable, project),
             self._config.poll.full_listing_every,
         )
-        source = ComputeLockedSource(self._source(), self._compute_lock, self._shared_plans)
+        source = self._source(before.account)
         with self._compute_lock:
-            return scan(source, project, self._dependencies.clock(), options, before, full=full)
+            locked = ComputeLockedSource(source, self._compute_lock)
+            return scan(locked, project, self._dependencies.clock(), options, before.scan, full=full)
 
     def _make_collectors(self) -> tuple[collect.Collector, ...]:
         collectors = (
@@ -300,7 +348,7 @@ class Poller:
     def _collect(self, before: ProjectStatus, scan: ProjectScan) -> Collected:
         if not self._collectors:
             return before.collected
-        source = ComputeLockedSource(self._source(), self._compute_lock, self._shared_plans)
+        source = ComputeLockedSource(self._source(before.account), self._compute_lock, self._shared_plans)
         with self._compute_lock:
             return collect.collect(self._collectors, collect.Round(source, before, scan, self._dependencies.clock()))
 
@@ -330,9 +378,9 @@ class Poller:
         self._reported.add((project, kind, field))
         log.log(level, "API item partly unreadable", extra={"project": project, "kind": kind, "field": field})
 
-    def _source(self) -> Source:
+    def _source(self, account: str | None = None) -> Source:
         """A source that stops retrying when the next poll is due."""
-        return self._dependencies.source(time.monotonic() + self._config.poll.interval.total_seconds())
+        return self._dependencies.source(time.monotonic() + self._config.poll.interval.total_seconds(), account)
 
 
 def _changed_selectors(targeted: Mapping[str, Selectors], polled: Mapping[str, Selectors]) -> list[str]:
@@ -363,20 +411,3 @@ def _only_instances_of(shard: Shard, scan: ProjectScan) -> ProjectScan:
 
 def _only_collected_of(shard: Shard, collected: Collected) -> Collected:
     return replace(collected, deleted_instances=tuple(i for i in collected.deleted_instances if shard.holds(i.id)))
-
-
-def _log_change(before: ProjectStatus, after: ProjectStatus) -> None:
-    """Log once, when it changes, the result of polls of a project and the order of its listing."""
-    if after.scan and not after.scan.newest_first and (before.scan is None or before.scan.newest_first):
-        text = "backup runs are not listed newest first: listing in full on every poll"
-        log.warning(text, extra={"project": after.project})
-    if after.unreachable_regions != before.unreachable_regions:
-        regions = ", ".join(after.unreachable_regions) or "none"
-        log.warning("unreachable regions: %s", regions, extra={"project": after.project})
-    if before.result is after.result:
-        return
-    if after.result is PollResult.SUCCESS and after.scan:
-        level = logging.INFO if after.scan.records else logging.WARNING
-        log.log(level, "project polled", extra={"project": after.project, "instances": len(after.scan.records)})
-    else:
-        log.error(after.message, extra={"project": after.project, "result": after.result})

@@ -30,7 +30,7 @@ class RecoveryTimesReader:
     def __init__(
         self,
         every: timedelta,
-        source: Callable[[], Source],
+        source: Callable[[str], Source],
         clock: Clock,
         stop: threading.Event,
         report_unreadable: Callable[[str, str, str], None],
@@ -156,7 +156,7 @@ class RecoveryTimesReader:
             self._schedule.asked(instance, self._monotonic(), failed=isinstance(outcome, SourceError))
 
     def _recovery_times(self, instance: InstanceId) -> RecoveryTimes | None:
-        item = self._source().recovery_times(instance.project, instance.name)
+        item = self._source(instance.project).recovery_times(instance.project, instance.name)
         if item is None:
             return None
         now = self._clock()

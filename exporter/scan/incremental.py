@@ -56,8 +56,12 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class _InstanceListing:
-    """The selected instances by name, and the unreachable regions; `digest` is None if an item is unreadable."""
+    """The selected instances by name, and the unreachable regions; `digest` is None if an item is unreadable.
 
+    `listed` is the number of all instances.
+    """
+
+    listed: int
     selected: Mapping[str, Instance]
     regions: frozenset[str]
     digest: bytes | None
@@ -104,6 +108,7 @@ def _project_scan(
         carried_over=carried_over,
         removed={name: instance for name, instance in removed.items() if name not in records},
         digests=ResponseDigests(digest, instances, listing.newest_digest) if digest else None,
+        listed=instance_listing.listed,
     )
 
 
@@ -127,11 +132,11 @@ class _Reader:
         items = [item for page in pages for item in page.items]
         digest = _digest(items)
         if known and known.instances == digest:
-            return _InstanceListing(known.selected, regions, digest)
+            return _InstanceListing(len(items), known.selected, regions, digest)
         decode_instance = partial(decode.instance, project=self.project, latest=self._latest)
         parsed = self._readable("instance", items, decode_instance, self._parse_instance)
         selected = {instance.id.name: instance for instance in parsed if self._options.selects(instance)}
-        return _InstanceListing(selected, regions, digest if self.fully_readable else None)
+        return _InstanceListing(len(items), selected, regions, digest if self.fully_readable else None)
 
     def rows(self, items: list[bytes]) -> Iterator[tuple[str, RunRow]]:
         """Instance name and run, as a row, of every readable item."""

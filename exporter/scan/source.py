@@ -77,5 +77,24 @@ class Source(Protocol):
     def backup_plans(self, project: str) -> Iterator[Page]:
         """The backup plans in a project, of any region."""
 
+
+class ProjectDirectory(Protocol):
+    """A directory of projects. Every method raises SourceError, possibly after some items."""
+
     def projects(self, query: str) -> Iterator[str]:
         """The ids of the active projects that match a Cloud Resource Manager search."""
+
+    def projects_in(self, parent: str) -> Iterator[str]:
+        """The ids of the active projects directly in `folders/ID` or `organizations/ID`."""
+
+    def folders_in(self, parent: str) -> Iterator[str]:
+        """The resource names of the active folders directly in `folders/ID` or `organizations/ID`."""
+
+    def projects_below(self, scope: str) -> Iterator[str]:
+        """The ids of the active projects below a scope at any depth, from Cloud Asset Inventory."""
+
+    def projects_with_instances(self, scope: str) -> Iterator[str]:
+        """The ids of the projects below a scope with Cloud SQL instances, from Cloud Asset Inventory.
+
+        It can be hours late, and repeats ids.
+        """

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from exporter.simulator.search import search_projects
+from exporter.simulator.inventory import search_all_resources
+from exporter.simulator.search import search_folders, search_projects
 from exporter.simulator.timeline import Resource
 from exporter.simulator.worlds import World
 
@@ -19,7 +20,8 @@ _PLANS_ROUTE = re.compile(
     r"/v1/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/(?P<collection>backupPlanAssociations|backupPlans)"
 )
 BACKUP_DR = frozenset({"backupPlanAssociations.list", "backupPlans.list"})  # methods of the Backup and DR API
-_SEARCH = "/v3/projects:search"
+_SEARCHES = {"/v3/projects:search": "projects.search", "/v3/folders:search": "folders.search"}
+_INVENTORY = re.compile(r"/v1/(?P<scope>(?:projects|folders|organizations)/[^/:]+):searchAllResources")
 _TEST_PERMISSIONS = re.compile(r"/v3/projects/(?P<project>[^/:]+):testIamPermissions")
 
 Mask = dict[str, "Mask"]
@@ -38,14 +40,16 @@ class ApiError(Exception):
 
     def __init__(self, code: int, reason: str, message: str, **more: object) -> None:
         super().__init__(message)
-        error = {"domain": "global", "message": message, "reason": reason}
-        self.response = ApiResponse(code, {"error": {"code": code, "message": message, "errors": [error], **more}})
+        errors = [{"domain": "global", "message": message, "reason": reason}] if reason else None
+        listed = {"errors": errors} if errors else {}  # Google's newer APIs have no such list
+        self.response = ApiResponse(code, {"error": {"code": code, "message": message, **listed, **more}})
 
 
 class Request:
     """A request: path, query and JSON body, and the method, project, instance and run that they name.
 
-    Without a body it is a GET request, else a POST request.
+    Without a body it is a GET request, else a POST request. The values of a repeated parameter are joined by commas. In
+    a search of Cloud Asset Inventory, `project` is the scope.
     """
 
     def __init__(self, world: World, path: str, query: Mapping[str, str], body: object = None) -> None:
@@ -65,8 +69,10 @@ class Request:
             self.method = f"{parts['collection']}.list"
         elif route:
             self.method = _instance_method(parts)
-        elif path == _SEARCH and body is None:
-            self.method = "projects.search"
+        elif path in _SEARCHES and body is None:
+            self.method = _SEARCHES[path]
+        elif body is None and (inventory := _INVENTORY.fullmatch(path)):
+            self.method, self.project = "searchAllResources", inventory["scope"]
 
     def instances_in(self, region: str) -> set[str]:
         """Return the names of the project's instances in a region."""
@@ -119,9 +125,8 @@ def newer_form(response: ApiResponse) -> ApiResponse:
 
 def _body(request: Request) -> Resource:
     world, project, query = request.world, request.project, request.query
-    if request.method == "projects.search":
-        projects = search_projects(world, query.get("query", ""))
-        return _page(projects, query, "projects", "", (100, 500), "pageSize")
+    if request.method in ("projects.search", "folders.search", "searchAllResources"):
+        return _search_results(request)
     if not request.method:
         raise ApiError(404, "notFound", f"No such path: {request.path}")
     if request.method == "projects.testIamPermissions":
@@ -167,6 +172,25 @@ def _recovery_times(request: Request) -> Resource:
 def _region(backup: Resource) -> object:
     instance = backup.get("instanceSettings")
     return instance.get("region") if isinstance(instance, dict) else None
+
+
+def _search_results(request: Request) -> Resource:
+    """Return one page of a search. Errors of Cloud Asset Inventory have no list `errors`."""
+    world, scope, query = request.world, request.project, request.query
+    if request.method == "projects.search":
+        projects = search_projects(world, query.get("query", ""))
+        return _page(projects, query, "projects", "", (100, 500), "pageSize")
+    if request.method == "folders.search":
+        return _page(search_folders(world, query.get("query", "")), query, "folders", "", (100, 500), "pageSize")
+    if not set(world.ancestors(scope)) & world.inventory_scopes:
+        raise ApiError(403, "", "The caller does not have permission", status="PERMISSION_DENIED")
+    try:
+        found = search_all_resources(world, scope, list(filter(None, query.get("assetTypes", "").split(","))))
+    except ValueError as error:
+        raise ApiError(400, "", str(error), status="INVALID_ARGUMENT") from error
+    mask = parse_mask(query.get("readMask", ""))
+    items = [_apply_mask(item, mask) for item in found]
+    return _page(items, query, "results", "", (100, 500), "pageSize")
 
 
 def _granted_permissions(world: World, project: str, body: object) -> Resource:

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 
 from exporter.simulator.api import BACKUP_DR, ApiError, ApiResponse, Request, newer_form
+from exporter.simulator.inventory import INSTANCE
 from exporter.simulator.timeline import Resource
 
 METHODS = (
     *("*", "instances.list", "instances.getLatestRecoveryTime", "backupRuns.list", "backupRuns.get", "backups.list"),
     *("projects.search", "projects.testIamPermissions"),
     *sorted(BACKUP_DR),
+    *("folders.search", "searchAllResources"),
 )
 HTML_ERROR = b"<html><head><title>Error 503</title></head><body><h1>Service Unavailable</h1></body></html>"
 
@@ -213,6 +215,15 @@ def _published_names(_fault: Fault, request: Request, response: ApiResponse) -> 
     return _with_items(request, response, [*items]) if items else HttpResponse.of(response)
 
 
+def _stale_inventory(_fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
+    """Omit all instances from a search of Cloud Asset Inventory: its synchronisation failed."""
+    results = response.body.get("results", [])
+    if request.method != "searchAllResources" or not isinstance(results, list):
+        return HttpResponse.of(response)
+    left = [result for result in results if result.get("assetType") != INSTANCE]
+    return HttpResponse.of(ApiResponse(200, {**response.body, "results": left}))
+
+
 def _no_wildcard(_fault: Fault, request: Request, response: ApiResponse) -> HttpResponse:
     if "/instances/-/" not in request.path:
         return HttpResponse.of(response)
@@ -251,6 +262,7 @@ KINDS: Mapping[str, Effect] = MappingProxyType(
         "unordered": _unordered,
         "unreachable-region": _unreachable_region,
         "no-wildcard": _no_wildcard,
+        "stale-inventory": _stale_inventory,
     }
 )
-_ONLY_ON_SUCCESS = frozenset({"odd-items", "published-names", "unordered", "unreachable-region"})
+_ONLY_ON_SUCCESS = frozenset({"odd-items", "published-names", "unordered", "unreachable-region", "stale-inventory"})

@@ -1,6 +1,7 @@
-"""Search for projects as in Cloud Resource Manager v3: several terms are joined by OR.
+"""Searches for projects and folders as in Cloud Resource Manager v3.
 
-Source: https://cloud.google.com/resource-manager/reference/rest/v3/projects/search
+Several terms are joined by OR in a search for projects; one for folders supports AND, OR and NOT. Source:
+https://cloud.google.com/resource-manager/reference/rest/v3/projects/search, and /folders/search
 """
 
 import re
@@ -8,7 +9,7 @@ from collections.abc import Iterable
 from zlib import crc32
 
 from exporter.simulator.timeline import Resource
-from exporter.simulator.worlds import Project, World
+from exporter.simulator.worlds import Folder, Project, World
 
 _TERMS = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^\s"])+')
 _TERM = re.compile(r"(?P<field>[\w.-]+)[:=](?P<value>.+)", re.DOTALL)
@@ -24,9 +25,45 @@ def search_projects(world: World, query: str) -> list[Resource]:
     ]
 
 
+def search_folders(world: World, query: str) -> list[Resource]:
+    """Return the visible folders that match the query; all of them without a query."""
+    return [
+        {"name": name, "parent": folder.parent, "displayName": f"Folder {name[8:]}", "state": folder.state}
+        for name, folder in sorted(world.folders.items())
+        if folder.visible
+        and (not query or any(_matches_all(name, folder, part) for part in re.split(r"\s+OR\s+", query)))
+    ]
+
+
+def _matches_all(name: str, folder: Folder, expression: str) -> bool:
+    """Whether a folder matches all terms of an expression, each of which may begin with NOT."""
+    terms = re.split(r"\s+AND\s+", expression.strip())
+    return all(
+        _matches_folder(name, folder, term.removeprefix("NOT ")) is not term.startswith("NOT ") for term in terms
+    )
+
+
+def _matches_folder(name: str, folder: Folder, term: str) -> bool:
+    match = _TERM.fullmatch(term)
+    if match is None:
+        return False
+    values = {
+        "displayname": f"Folder {name[8:]}",
+        "parent": folder.parent,
+        "state": folder.state,
+        "lifecyclestate": folder.state,
+    }
+    return _has_value(match["value"], [values[field]] if (field := match["field"].lower()) in values else [])
+
+
+def project_name(project_id: str) -> str:
+    """Return the resource name of a project, which contains its number."""
+    return f"projects/{10**11 + crc32(project_id.encode())}"
+
+
 def _resource(project_id: str, project: Project) -> Resource:
     return {
-        "name": f"projects/{10**11 + crc32(project_id.encode())}",
+        "name": project_name(project_id),
         "projectId": project_id,
         "parent": project.parent,
         "state": project.state,
@@ -40,8 +77,13 @@ def _matches(project_id: str, project: Project, term: str) -> bool:
     match = _TERM.fullmatch(term)
     if match is None:
         return False
-    wanted = re.sub(r"\\(.)", r"\1", match["value"].removeprefix('"').removesuffix('"')).lower()
-    values = [value.lower() for value in _values(project_id, project, match["field"].lower())]
+    return _has_value(match["value"], _values(project_id, project, match["field"].lower()))
+
+
+def _has_value(text: str, candidates: Iterable[str]) -> bool:
+    """Whether the value of a term, which may be quoted, is among the candidates."""
+    wanted = re.sub(r"\\(.)", r"\1", text.removeprefix('"').removesuffix('"')).lower()
+    values = [value.lower() for value in candidates]
     if wanted.endswith("*"):
         return any(value.startswith(wanted[:-1]) for value in values)
     return wanted in values

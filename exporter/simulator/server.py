@@ -8,7 +8,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from exporter.simulator.api import ApiResponse, Request, respond
 from exporter.simulator.faults import Fault, Faults, HttpResponse
@@ -92,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         self.simulator.requests.append(self.path)
         content = None if body is None else _parsed(body)
-        request = Request(self.simulator.world, url.path, dict(parse_qsl(url.query)), content)
+        query = {name: ",".join(values) for name, values in parse_qs(url.query).items()}
+        request = Request(self.simulator.world, url.path, query, content)
         self._send(self.simulator.faults.apply(request, respond(request)))
 
     def do_DELETE(self) -> None:

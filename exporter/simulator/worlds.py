@@ -31,6 +31,7 @@ from exporter.simulator.timeline import (
 
 DAY = timedelta(days=1)
 LISTED_WINDOWS = 30  # number of windows whose runs are listed; retained backups are listed longer
+ORGANIZATION = "organizations/1"
 Clock = Callable[[], datetime]
 
 
@@ -47,7 +48,7 @@ class Project:
     instances: Mapping[str, Scenario] = field(default_factory=dict)
     access_error: str | None = None  # notAuthorized, accessNotConfigured
     labels: Mapping[str, str] = field(default_factory=lambda: {"env": "prod"})
-    parent: str = "organizations/1"  # or folders/ID
+    parent: str = ORGANIZATION  # or folders/ID
     state: str = "ACTIVE"  # or DELETE_REQUESTED
     permissions: frozenset[str] = frozenset({"cloudsql.instances.list", "cloudsql.backupRuns.list"})
     deleted: tuple[DeletedInstance, ...] = ()
@@ -55,16 +56,52 @@ class Project:
     backup_dr_error: str | None = None  # IAM_PERMISSION_DENIED, SERVICE_DISABLED
 
 
-class World:
-    """Projects by ID, changing with a clock."""
+@dataclass(frozen=True)
+class Folder:
+    """A folder; `visible`: the caller has resourcemanager.folders.get on it."""
 
-    def __init__(self, projects: Mapping[str, Project], clock: Clock) -> None:
-        """Start the world now; times of scenarios are relative to this start."""
-        self.projects, self.clock = projects, clock
+    parent: str = ORGANIZATION  # or folders/ID
+    state: str = "ACTIVE"  # or DELETE_REQUESTED
+    visible: bool = True
+
+
+FOLDERS: Mapping[str, Folder] = {  # by resource name; organizations/1 contains them all
+    "folders/10": Folder(),
+    "folders/11": Folder("folders/10"),
+    "folders/12": Folder("folders/11"),
+    "folders/20": Folder(),
+    "folders/90": Folder(state="DELETE_REQUESTED"),
+}
+
+
+class World:
+    """Projects by ID, in folders, changing with a clock."""
+
+    def __init__(
+        self,
+        projects: Mapping[str, Project],
+        clock: Clock,
+        folders: Mapping[str, Folder] = FOLDERS,
+        inventory_scopes: frozenset[str] = frozenset({ORGANIZATION}),
+    ) -> None:
+        """Start the world now; times of scenarios are relative to this start.
+
+        `inventory_scopes` are the organization, folders and projects on which the caller may search Cloud Asset
+        Inventory; what is below them inherits this.
+        """
+        self.projects, self.clock, self.folders = projects, clock, folders
+        self.inventory_scopes = inventory_scopes
         self.start = clock()
         self._minute = self.start.replace(second=0, microsecond=0)
         # Listing of all instances by project, reused while the clock stands still.
         self._listings: dict[str, tuple[Mapping[str, Scenario], datetime, list[Resource]]] = {}
+
+    def ancestors(self, parent: str) -> list[str]:
+        """Return a folder, all folders above it, and the organization, in this order."""
+        found = [parent]
+        while found[-1] in self.folders and self.folders[found[-1]].parent not in found:
+            found.append(self.folders[found[-1]].parent)
+        return found
 
     def instances(self, project: str) -> list[Resource]:
         """Return the items of `instances.list`."""
@@ -294,9 +331,11 @@ def demo() -> dict[str, Project]:
         "returns": SCENARIOS["never"],
     }
     return {
-        "shop-prod": Project(shop, deleted=(DeletedInstance("vouchers", timedelta(days=27, hours=9), _FINAL),)),
-        "warehouse-prod": Project(_with_team("logistics", warehouse)),
-        "museum": Project(_with_team("insight", _all_scenarios()), deleted=DELETED),
+        "shop-prod": Project(
+            shop, parent="folders/11", deleted=(DeletedInstance("vouchers", timedelta(days=27, hours=9), _FINAL),)
+        ),
+        "warehouse-prod": Project(_with_team("logistics", warehouse), parent="folders/12"),
+        "museum": Project(_with_team("insight", _all_scenarios()), parent="folders/20", deleted=DELETED),
         "sealed": Project(access_error="notAuthorized"),
         "vaults": Project(plans=(GOLD,)),
     }
@@ -306,6 +345,16 @@ def healthy() -> dict[str, Project]:
     """Return one project with only healthy and exempt instances."""
     names = ("healthy", "idle", "retried", "high-availability", "stopped", "suspended", "replica", "enhanced")
     return {"shop-prod": Project({name: SCENARIOS[name] for name in names})}
+
+
+def organization(others: int) -> dict[str, Project]:
+    """Return the demo among other projects, in folders: without instances, without the API, and deleted ones."""
+    kinds = (Project(), Project(access_error="accessNotConfigured"), Project(state="DELETE_REQUESTED"))
+    parents = (ORGANIZATION, *(name for name, folder in FOLDERS.items() if folder.state == "ACTIVE"))
+    return demo() | {
+        f"other-{number:04}": replace(kinds[min(number % 10 // 4, 2)], parent=parents[number % len(parents)])
+        for number in range(others)
+    }
 
 
 def fleet(instances: int, projects: int) -> dict[str, Project]:
@@ -335,16 +384,25 @@ _FLEET = tuple(
 )
 _TIMED = ("missed", "running", "stale", "slow")  # scenarios that depend on opened_ago
 
-MAX_INSTANCES = 1_000_000
+MAX_INSTANCES, MAX_PROJECTS = 1_000_000, 100_000
 
 
 def parse_world(text: str) -> dict[str, Project]:
-    """Return the projects of a world: `demo`, `healthy` or `fleet:INSTANCES:PROJECTS`. Raises ValueError."""
+    """Return the projects of a world.
+
+    Worlds are `demo`, `healthy`, `organization:PROJECTS` or `fleet:INSTANCES:PROJECTS`. Raises ValueError.
+    """
     name, *numbers = text.split(":")
     if name in WORLDS and not numbers:
         return WORLDS[name]()
-    if name != "fleet" or len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
-        raise ValueError(f"unknown world {text!r}; known worlds: demo, healthy, fleet, fleet:INSTANCES:PROJECTS")
+    limit = {"fleet": 2, "organization": 1}.get(name, -1)
+    if len(numbers) > limit or not all(number.isdecimal() for number in numbers):
+        raise ValueError(
+            f"unknown world {text!r}; known worlds: demo, healthy, organization, organization:PROJECTS, fleet, "
+            "fleet:INSTANCES:PROJECTS"
+        )
+    if name == "organization":
+        return organization(min(int(numbers[0]) if numbers else 30, MAX_PROJECTS))
     instances = int(numbers[0]) if numbers else 1000
     projects = int(numbers[1]) if numbers[1:] else max(1, instances // 100)
     if not 1 <= projects <= instances <= MAX_INSTANCES:

@@ -100,11 +100,18 @@ class DailyTables:
     def _write_outcome(self, project: str, name: str, day: date, outcome: RunStatus) -> None:
         """Change the outcome of a day, if that is recorded."""
         key = (day.toordinal(), project, name)
-        where = "WHERE day = ? AND instance = (SELECT id FROM instance WHERE project = ? AND name = ?)"
-        row = self._connection.execute(f"SELECT body FROM instance_day {where}", key).fetchone()  # noqa: S608 (fixed)
+        row = self._connection.execute(
+            "SELECT body FROM instance_day"
+            " WHERE day = ? AND instance = (SELECT id FROM instance WHERE project = ? AND name = ?)",
+            key,
+        ).fetchone()
         if row:
             body = day_rows.encode(replace(day_rows.decode(row[0]), outcome=outcome))
-            self._connection.execute(f"UPDATE instance_day SET body = ? {where}", (body, *key))  # noqa: S608 (fixed)
+            self._connection.execute(
+                "UPDATE instance_day SET body = ?"
+                " WHERE day = ? AND instance = (SELECT id FROM instance WHERE project = ? AND name = ?)",
+                (body, *key),
+            )
 
     def _delete_expired(self, today: date) -> None:
         first = (today - self._history).toordinal()

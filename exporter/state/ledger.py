@@ -13,6 +13,7 @@ from exporter.facts.collected import Collected
 from exporter.facts.counters import EXPIRE_AFTER
 from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay
 from exporter.facts.record import ProjectScan
+from exporter.facts.snapshot import SavedSearch
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +36,8 @@ class Ledger(Protocol):
     def collected(self, project: str) -> Collected:
         """What was last collected about a project, without the status."""
 
-    def searches(self) -> Mapping[str, tuple[str, ...]]:
-        """The projects that each search had found before the start, by its query."""
+    def searches(self) -> Mapping[str, SavedSearch]:
+        """What each search had found before the start, by its query."""
 
     def daily_record(self, project: str) -> DailyRecord | None:
         """The last daily record of a project."""
@@ -56,8 +57,8 @@ class Ledger(Protocol):
         A failure is logged, and shown by `persistent`.
         """
 
-    def save_search(self, query: str, projects: Sequence[str] | None) -> None:
-        """Replace the projects that a search found; None deletes the search."""
+    def save_search(self, query: str, search: SavedSearch | None) -> None:
+        """Replace what a search found; None deletes the search."""
 
     def forget(self, targeted: Collection[str], now: datetime) -> None:
         """Delete projects that are not targeted and were last read more than a week ago."""
@@ -88,7 +89,7 @@ class MemoryLedger:
         """What was last collected about a project."""
         return self._collected.get(project, Collected())
 
-    def searches(self) -> Mapping[str, tuple[str, ...]]:
+    def searches(self) -> Mapping[str, SavedSearch]:
         """None: nothing was saved before the start."""
         return {}
 
@@ -130,7 +131,7 @@ class MemoryLedger:
             del self._scans[project]
             self._collected.pop(project, None)
 
-    def save_search(self, query: str, projects: Sequence[str] | None) -> None:
+    def save_search(self, query: str, search: SavedSearch | None) -> None:
         """Do nothing: it would not survive a restart."""
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from exporter.facts.history import history
 from exporter.facts.model import Instance
 from exporter.facts.packed_runs import PackedRuns
 from exporter.facts.record import ProjectScan, Record, RemovedInstance
+from exporter.facts.snapshot import SavedSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class _ScanRow:
     newest_first: bool
     unreachable_regions: tuple[str, ...]
     carried_over: dict[str, datetime]
+    listed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,19 @@ class _RecordRow:
 
 
 _SCAN_ROW, _RECORD_ROW, _COLLECTED = TypeAdapter(_ScanRow), TypeAdapter(_RecordRow), TypeAdapter(Collected)
+_SEARCH_ROW = TypeAdapter(SavedSearch)
 
 
 def encode_scan(scan: ProjectScan) -> bytes:
     """A scan without its instances, as JSON."""
     return _SCAN_ROW.dump_json(
         _ScanRow(
-            scan.read_at, scan.full_listing_at, scan.newest_first, scan.unreachable_regions, dict(scan.carried_over)
+            scan.read_at,
+            scan.full_listing_at,
+            scan.newest_first,
+            scan.unreachable_regions,
+            dict(scan.carried_over),
+            scan.listed,
         )
     )
 
@@ -59,9 +67,20 @@ def decode_scan(body: bytes, instances: Mapping[str, Record | RemovedInstance]) 
         newest_first=row.newest_first,
         unreachable_regions=row.unreachable_regions,
         carried_over=row.carried_over,
+        listed=row.listed,
         records={name: record for name, record in instances.items() if isinstance(record, Record)},
         removed={name: removed for name, removed in instances.items() if isinstance(removed, RemovedInstance)},
     )
+
+
+def encode_search(search: SavedSearch) -> str:
+    """The projects that a search found, as JSON."""
+    return _SEARCH_ROW.dump_json(search).decode()
+
+
+def decode_search(body: str) -> SavedSearch:
+    """The projects that a search found."""
+    return _SEARCH_ROW.validate_json(body)
 
 
 def encode_record(record: Record | RemovedInstance) -> tuple[bytes, bytes]:

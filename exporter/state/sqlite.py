@@ -16,6 +16,7 @@ from exporter.errors import UserError
 from exporter.facts.collected import Collected
 from exporter.facts.daily import DailyRecord, InstanceDay, ProjectDay
 from exporter.facts.record import ProjectScan, Record, RemovedInstance
+from exporter.facts.snapshot import SavedSearch
 from exporter.state import daily_tables, rows
 from exporter.state.daily_tables import DEFAULT_HISTORY, DailyTables
 from exporter.state.ledger import Ledger, MemoryLedger, expired_projects
@@ -123,8 +124,9 @@ class SqliteLedger:
             return ledger
 
     def close(self) -> None:
-        """Release the file and the folder."""
-        self._connection.close()
+        """Release the file and the folder, once a write in progress has ended."""
+        with self._lock:
+            self._connection.close()
         os.close(self._folder_lock)
 
     def scans(self) -> Mapping[str, ProjectScan]:
@@ -139,11 +141,15 @@ class SqliteLedger:
         """What was last collected about a project, without the status."""
         return self._collected.get(project, Collected())
 
-    def searches(self) -> Mapping[str, tuple[str, ...]]:
-        """The saved projects of each search, by its query."""
+    def searches(self) -> Mapping[str, SavedSearch]:
+        """What each search had found before the start, by its query."""
         with self._lock:
-            saved = self._connection.execute("SELECT query, projects FROM search").fetchall()
-        return {query: tuple(projects.split()) for query, projects in saved}
+            try:
+                saved = self._connection.execute("SELECT query, projects FROM search").fetchall()
+                return {query: rows.decode_search(body) for query, body in saved}
+            except (sqlite3.Error, ValueError) as error:
+                log.error("cannot read the projects that were found before the start: %s", error)
+                return {}
 
     def daily_record(self, project: str) -> DailyRecord | None:
         """The last daily record of a project."""
@@ -189,13 +195,13 @@ class SqliteLedger:
             if collected:
                 self._collected[project] = collected
 
-    def save_search(self, query: str, projects: Sequence[str] | None) -> None:
-        """Replace the projects that a search found; None deletes the search."""
+    def save_search(self, query: str, search: SavedSearch | None) -> None:
+        """Replace what a search found; None deletes the search."""
 
         def write(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM search WHERE query = ?", (query,))
-            if projects is not None:
-                values = (query, " ".join(projects))
+            if search is not None:
+                values = (query, rows.encode_search(search))
                 connection.execute("INSERT INTO search (query, projects) VALUES (?, ?)", values)
 
         self._try_write(write)

@@ -43,6 +43,11 @@ def _log_retention(verdict: Verdict) -> str:
     return format_duration(retention) if retention is not None else ""
 
 
+def no_run_in(windows: int) -> str:
+    """The sentence that the last backup windows, as many as given, had no automated run."""
+    return f"no automated run in the last {f'{windows} backup windows' if windows > 1 else 'backup window'}"
+
+
 FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
     Finding.DATA_UNREADABLE: lambda _v, _now: (
         "the encryption key is revoked or access to it denied: neither the data nor its backups can be read"
@@ -54,7 +59,7 @@ FINDINGS: dict[Finding, Callable[[Verdict, datetime], str]] = {
     ),
     Finding.STALE: lambda v, now: f"{_loss(v, now)}, more than max_age ({format_duration(v.policy.max_age)})",
     Finding.LAST_RUN_FAILED: lambda v, _now: f"the last automated run failed{_last_error(v)}",
-    Finding.OVERDUE: lambda _v, _now: "no automated run in the last backup window",
+    Finding.OVERDUE: lambda _v, _now: no_run_in(1),
     Finding.STUCK: lambda v, _now: f"a run has been in progress for more than {format_duration(v.policy.max_duration)}",
     Finding.SLOW: lambda v, _now: f"the last backup took more than {format_duration(v.policy.max_duration)}",
     Finding.PITR_DISABLED: lambda _v, _now: "point-in-time recovery is off, and the policy requires it",

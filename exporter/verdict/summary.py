@@ -35,7 +35,7 @@ class Row:
 
 def problems(evaluation: Evaluation) -> list[str]:
     """Projects and searches that could not be read, or only partially, and what to do about it; one text each."""
-    texts = [status.message for status in evaluation.projects if status.message]
+    texts = [status.problem for status in evaluation.projects if status.problem]
     texts += [search.message for _, search in evaluation.searches if search.message]
     for status in evaluation.projects:
         regions = ", ".join(status.unreachable_regions)
@@ -43,26 +43,29 @@ def problems(evaluation: Evaluation) -> list[str]:
         texts += [collection.message for collection in failed if collection.message]
         if regions:
             consequence = "instances there are missing, or shown as last known"
-            texts.append(f"project {status.project}: the API cannot reach {regions}: {consequence}")
+            texts.append(f"project {status.project!r}: the API cannot reach {regions}: {consequence}")
         plans = status.collected.plans
         if plans and plans.unreachable_regions:
             regions = ", ".join(plans.unreachable_regions)
             missing = "backup plans there are missing, or shown as last known"
-            texts.append(f"project {status.project}: Backup and DR cannot reach {regions}: {missing}")
+            texts.append(f"project {status.project!r}: Backup and DR cannot reach {regions}: {missing}")
     return texts
 
 
-def missing_permissions(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """The projects and searches that could not be read for lack of an IAM permission, with its name; each once."""
-    projects = [(status.project, status.missing_permission) for status in evaluation.projects]
+def missing_permissions(evaluation: Evaluation) -> list[tuple[str, str, str | None]]:
+    """The projects and searches that could not be read for lack of an IAM permission, and its name; each once.
+
+    The third item is the account that lacks it, if a target impersonates one.
+    """
+    projects = [(status.project, status.missing_permission, status.account) for status in evaluation.projects]
     collections = [
-        (collection.resource or status.project, collection.missing_permission)
+        (collection.resource or status.project, collection.missing_permission, status.account)
         for status in evaluation.projects
         for collection in status.collected.status.values()
     ]
-    searches = [(query, search.missing_permission) for query, search in evaluation.searches]
-    missing = ((subject, permission) for subject, permission in (*projects, *collections, *searches) if permission)
-    return list(dict.fromkeys(missing))
+    searches = [(query, search.missing_permission, search.account) for query, search in evaluation.searches]
+    found = (*projects, *collections, *searches)
+    return list(dict.fromkeys((subject, missing, account) for subject, missing, account in found if missing))
 
 
 def expiring_soon(evaluation: Evaluation) -> list[DeletedInstance]:

@@ -25,6 +25,7 @@ from exporter.web.pages.names import similar_names, similar_projects
 from exporter.web.pages.status import (
     MAX_PAGE_SIZE,
     PAGE_SIZE,
+    STRIP_DAYS,
     FilterOptions,
     filter_options,
     outdated_counts,
@@ -34,7 +35,6 @@ from exporter.web.pages.verdicts import is_read
 from exporter.web.pages.windows import DAYS, WindowsPage, windows_page
 from exporter.web.renderer import Renderer
 
-STRIP_DAYS = 14
 MAX_STRIPS = 20_000  # kept until then
 
 
@@ -244,7 +244,7 @@ def _problem_texts(evaluation: Evaluation) -> list[str]:
     texts = summary.problems(evaluation)
     waiting = [status.project for status in evaluation.projects if status.result is None]
     if waiting:
-        text = f"{len(waiting)} projects are" if len(waiting) > 1 else f"project {waiting[0]} is"
+        text = f"{len(waiting)} projects are" if len(waiting) > 1 else f"project {waiting[0]!r} is"
         texts.append(f"{text} still to be polled for the first time: what is shown was known before the start")
     late = [each.last_success for each in evaluation.projects if each.up and not is_read(each, evaluation)]
     if late:

@@ -18,6 +18,7 @@ from grafana.source.promql import (
     EXPORTER_UP,
     JOB,
     PROJECT,
+    SHARD,
     last_seen,
     per_project,
     rate,
@@ -31,6 +32,7 @@ from grafana.source.style import (
     GREEN,
     ORANGE,
     POLL_RESULT_COLORS,
+    PROJECT_STATE_COLORS,
     PURPLE,
     RED,
     value_mappings,
@@ -217,6 +219,8 @@ def _facts() -> list[Builder[Panel]]:
     ages = selector("cloudsql_backup_exporter_project_facts_age_seconds", PROJECT)
     durations = selector("cloudsql_backup_exporter_poll_duration_seconds", PROJECT)
     polls = rate("cloudsql_backup_exporter_polls_total", PROJECT)
+    by_state = last_seen(selector("cloudsql_backup_exporter_projects", JOB))
+    of_shards = f"max by (state, index) ({by_state} * on (job, instance) group_left (index) {SHARD})"
     return [
         timeseries(
             "Age of facts, 10 oldest projects",
@@ -225,17 +229,29 @@ def _facts() -> list[Builder[Panel]]:
                 range_query(top_ten_projects(FACTS_AGE, ages), "{{project}}", "A"),
                 range_query(STALE_AFTER, "stale_after", "B"),
             ],
-            width=8,
+            width=6,
             height=8,
             unit="s",
             colors={"stale_after": RED},
             dashed=["stale_after"],
         ),
         timeseries(
+            "Projects by state",
+            "Projects that are read, have no instances (`empty`), were found without the API (`api_disabled`), or "
+            "fail. Those without instances or API are polled every `poll.empty_interval`.",
+            [range_query(f"sum by (state) ({of_shards})", "{{state}}")],
+            width=6,
+            height=8,
+            unit="short",
+            colors=PROJECT_STATE_COLORS,
+            stacked=True,
+            decimals=0,
+        ),
+        timeseries(
             "Polls by result",
             "Polls of projects by result.",
             [range_query(f"sum by (result) ({polls}) > 0", "{{result}}")],
-            width=8,
+            width=6,
             height=8,
             unit="cps",
             colors={result.value: color for result, color in POLL_RESULT_COLORS.items()},
@@ -245,7 +261,7 @@ def _facts() -> list[Builder[Panel]]:
             "Poll duration, 10 slowest projects",
             "Duration of the last poll of each project, including waits for the rate limit.",
             [range_query(top_ten_projects(POLL_DURATION, durations), "{{project}}")],
-            width=8,
+            width=6,
             height=8,
             unit="s",
         ),

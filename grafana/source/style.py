@@ -6,6 +6,7 @@ from itertools import pairwise
 from grafana_foundation_sdk.models.dashboard import ValueMap, ValueMapping, ValueMappingResult
 
 from exporter.facts.model import PollResult, RunStatus
+from exporter.facts.snapshot import ProjectState
 from exporter.verdict.rules import Protection
 
 GREEN, ORANGE, RED, PURPLE, GREY, BLUE = "green", "orange", "red", "purple", "#8e8e99", "blue"
@@ -38,6 +39,14 @@ POLL_RESULT_COLORS = {
     PollResult.UNREACHABLE: PURPLE,
     PollResult.SERVER_ERROR: "dark-purple",
     PollResult.BAD_RESPONSE: "light-purple",
+}
+
+
+PROJECT_STATE_COLORS = {
+    ProjectState.READ.value: GREEN,
+    ProjectState.EMPTY.value: GREY,
+    ProjectState.API_DISABLED.value: BLUE,
+    ProjectState.FAILING.value: RED,
 }
 
 

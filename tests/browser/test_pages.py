@@ -54,6 +54,21 @@ def test_pages_fit_a_phone_with_hostile_names(open_page: OpenPage, hostile_url: 
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
+def test_what_is_urgent_what_is_unknown_and_the_legend_are_seen_at_first_sight(open_page: OpenPage, url: str) -> None:
+    page = open_page(url, viewport={"width": 1240, "height": 1000})
+    bottoms = [
+        page.locator(part).evaluate("element => element.getBoundingClientRect().bottom")
+        for part in (".as-of", "#counts", ".urgent", ".banner", ".legend", "thead")
+    ]
+    assert bottoms == sorted(bottoms)
+    assert bottoms[-1] < 1000
+    assert page.locator(".legend").evaluate("element => element.clientHeight") < 30  # one line
+    assert page.locator(".scroll").evaluate("({scrollWidth, clientWidth}) => scrollWidth - clientWidth") == 0
+    kinds = page.locator(".strip .day").evaluate_all("days => [...new Set(days.map(day => day.className))]")
+    shown = page.locator(".legend .day").evaluate_all("days => days.map(day => day.className)")
+    assert sorted(shown) == sorted(kinds)
+
+
 @pytest.mark.parametrize("javascript", [False, True])
 def test_filter_sort_follow_and_go_back(open_page: OpenPage, url: str, javascript: bool) -> None:
     page = open_page(url, java_script_enabled=javascript)
@@ -177,6 +192,8 @@ def test_a_terminal_browser_shows_the_page(url: str) -> None:
     text = subprocess.run(["w3m", "-dump", "-cols", "200", url], capture_output=True, text=True, check=True).stdout  # noqa: S603, S607 (Debian's)
     assert "Most urgent: key-revoked in museum" in text
     assert re.search(r"✖ unprotected +failing +.*a restore would lose", text)
+    assert re.search(r"As of \d{4}-\d\d-\d\d \d\d:\d\d UTC; newest facts \S+ ago", text)
+    assert re.search(r"Last 14 days: ✔ successful .*✖ failed .*– no run", text)
 
 
 def test_a_terminal_browser_shows_deleted_instances(url: str) -> None:

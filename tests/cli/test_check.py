@@ -92,8 +92,8 @@ def test_exempt_instance_has_no_thresholds_and_one_without_recovery_point_no_age
 
 
 def test_unread_projects_are_in_the_first_line_and_the_details() -> None:
-    problem = "instances.list of project sealed: 403 no | way\nreally; grant it"
-    shown = "instances.list of project sealed: 403 no ? way?really; grant it"
+    problem = "instances.list of project 'sealed': 403 no | way\nreally; grant it"
+    shown = "instances.list of project 'sealed': 403 no ? way?really; grant it"
     parsed = parse_output(output(evaluation_of(a="healthy"), problem))
     assert parsed.text.startswith("CLOUDSQL BACKUPS UNKNOWN: museum/a is protected: recovery point")
     assert parsed.text.endswith(f"; {shown}")

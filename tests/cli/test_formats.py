@@ -12,6 +12,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from exporter.cli.formats import COLUMNS, FORMATS
+from exporter.cli.problems import grants, problems
 from exporter.facts.model import PollResult
 from exporter.facts.snapshot import ProjectStatus, SearchStatus
 from exporter.simulator import WORLDS
@@ -165,6 +166,28 @@ def test_table_is_followed_by_the_deleted_instances_whose_last_backup_expires_so
     lines = FORMATS["table"](evaluation, ALL).splitlines()
     start = lines.index("Last backups of deleted instances that expire soon:")
     assert lines[start + 1 : -2] == ["  shop-prod:vouchers, deleted 2026-10-27T03:00:00Z: 2026-11-26T03:00:00Z"]
+
+
+def test_missing_permission_is_granted_to_the_account_that_a_target_impersonates(hostile: Evaluation) -> None:
+    project = ProjectStatus("shop", PollResult.FORBIDDEN, "no", "cloudsql.instances.list", account="reader@x")
+    folder = SearchStatus(
+        up=False, message="no", missing_permission="cloudasset.assets.searchAllResources", account="b@x"
+    )
+    evaluation = replace(hostile, projects=(project,), searches=(("folders/12", folder),))
+    assert grants(evaluation)[1:] == [
+        "  shop: cloudsql.instances.list",
+        "    gcloud projects add-iam-policy-binding shop --member=serviceAccount:reader@x --role=roles/cloudsql.viewer"
+        " --condition=None",
+        "  folders/12: cloudasset.assets.searchAllResources",
+        "    gcloud resource-manager folders add-iam-policy-binding 12 --member=serviceAccount:b@x"
+        " --role=roles/cloudasset.viewer --condition=None",
+    ]
+
+
+def test_project_that_was_found_without_the_api_is_no_problem(hostile: Evaluation) -> None:
+    found = ProjectStatus("shop", PollResult.API_DISABLED, "403; enable it", found=True)
+    evaluation = replace(hostile, projects=(found, replace(found, project="named", found=False)), searches=())
+    assert problems(evaluation) == ["403; enable it"]
 
 
 def test_json_has_the_requested_states_and_all_totals() -> None:

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from exporter.config import Config, ConfigError, SearchTarget, load, loads
+from exporter.config import (
+    Config,
+    ConfigError,
+    Discover,
+    FolderTarget,
+    OrganizationTarget,
+    SearchTarget,
+    load,
+    loads,
+)
 from exporter.config.schema import Policy
 from tests.support.builders import INSTANCE
 
@@ -48,11 +57,12 @@ def test_example_contains_every_key_with_its_default() -> None:
     assert set(document["policies"][0]["match"]) == keys(example.policies[0].match)
 
 
-def test_search_target_of_the_example_is_valid_when_uncommented() -> None:
-    example = EXAMPLE.read_text().replace("\n# - search:", "\n  - search:").replace("\n#   ", "\n    ")
-    target = loads(example).targets[1]
-    assert isinstance(target, SearchTarget)
-    assert (target.search, target.instances.exclude[0].pattern) == ("labels.env=prod", ".*-scratch")
+def test_other_targets_of_the_example_are_valid_when_uncommented() -> None:
+    example = EXAMPLE.read_text().replace("\n# - ", "\n  - ").replace("\n#   ", "\n    ")
+    _, search, folder = loads(example).targets
+    assert isinstance(search, SearchTarget)
+    assert (search.search, search.instances.exclude[0].pattern) == ("labels.env=prod", ".*-scratch")
+    assert folder == FolderTarget(folder="123456789012")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +90,7 @@ def test_search_target_of_the_example_is_valid_when_uncommented() -> None:
         (MINIMAL + "poll: {concurrency: '8'}", ["c.yaml:2: poll.concurrency: must be a whole number"]),
         ("targets: [{project: 12}]", ["c.yaml:1: targets[0].project: must be text; put it in quotes"]),
         ("targets: [{search: x, project: y}]", [
-            "c.yaml:1: targets[0].project: unknown key; known here: instances, refresh, search"
+            "c.yaml:1: targets[0].project: unknown key; known here: impersonate, instances, refresh, search"
         ]),
         ("targets:\n- search: '  '", [
             "c.yaml:2: targets[0].search: must not be empty; state:ACTIVE finds every active project that the account "
@@ -97,6 +107,36 @@ def test_search_target_of_the_example_is_valid_when_uncommented() -> None:
             "c.yaml:4: targets[0].instances.include[0]: is not a regular expression: "
             "missing ), unterminated subpattern at position 0"
         ]),
+        ("targets: [{folder: 1, organization: 2}]", [
+            "c.yaml:1: targets[0].organization: unknown key; known here: discover, folder, impersonate, instances, "
+            "refresh"
+        ]),
+        ("targets: [{folder: folders/12}]", [
+            'c.yaml:1: targets[0].folder: must be its number in quotes, such as "123456789012"'
+        ]),
+        ("targets: [{organization: true}]", ["c.yaml:1: targets[0].organization: must be text; put it in quotes"]),
+        ("targets: [{search: folders/12}]", [
+            'c.yaml:1: targets[0].search: has no field; for all projects below it, write folder: "12" instead of search'
+        ]),
+        ("targets: [{folder: '1', discover: both}]", [
+            "c.yaml:1: targets[0].discover: must be 'auto', 'inventory' or 'walk'"
+        ]),
+        ("targets: [{search: x, discover: walk}]", [
+            "c.yaml:1: targets[0].discover: unknown key; known here: impersonate, instances, refresh, search"
+        ]),
+        ("targets: [{project: p, impersonate: reader}]", [
+            "c.yaml:1: targets[0].impersonate: must be the email address of a service account, such as "
+            "reader@ops.iam.gserviceaccount.com"
+        ]),
+        ("targets:\n- {project: p}\n- {folder: 1}\n- {folder: '1', impersonate: a@b}", [
+            "c.yaml:1: targets: targets[1] and targets[2] both search folders/1, with different values of impersonate; "
+            "a search is made once for all targets that have it: give both the same value"
+        ]),
+        ("targets:\n- {folder: 1}\n- {folder: '1', discover: walk}", [
+            "c.yaml:1: targets: targets[0] and targets[1] both search folders/1, with different values of discover; a "
+            "search is made once for all targets that have it: give both the same value"
+        ]),
+        (MINIMAL + "poll: {empty_interval: 0s}", ["c.yaml:2: poll.empty_interval: must be longer than 0s"]),
         (MINIMAL + "cloudsql: {endpoint: 'http://example.com'}", [
             "c.yaml:2: cloudsql.endpoint: plain http is for loopback only (localhost, 127.0.0.1, [::1]); use https"
         ]),
@@ -239,3 +279,23 @@ def test_any_text_loads_or_raises_config_error(text: str) -> None:
         loads(text)
     except ConfigError as error:
         assert error.problems  # noqa: PT017 (either outcome is fine; a third is not)
+
+
+def test_folders_and_organizations_are_numbers_with_or_without_quotes() -> None:
+    text = "targets: [{folder: 123456789012}, {folder: '7'}, {organization: 1, discover: walk, refresh: 10m}]"
+    targets = loads(text).targets
+    assert targets == (
+        FolderTarget(folder="123456789012"),
+        FolderTarget(folder="7"),
+        OrganizationTarget.model_validate({"organization": "1", "discover": Discover.WALK, "refresh": "10m"}),
+    )
+    assert [target.query for target in targets if isinstance(target, FolderTarget | OrganizationTarget)] == [
+        "folders/123456789012",
+        "folders/7",
+        "organizations/1",
+    ]
+
+
+def test_targets_that_share_a_search_may_select_different_instances() -> None:
+    text = "targets: [{folder: 1, instances: {include: [a]}}, {folder: 1, refresh: 5m}, {search: x}, {search: x}]"
+    assert len(loads(text).targets) == 4

@@ -17,7 +17,9 @@ cloudsql: {credentials: {impersonate: sa@p.iam.gserviceaccount.com, lifetime: 90
 targets:
   - project: example.com:shop
     instances: {include: ["a.*", "<b>"], exclude: ["\\u202eevil"], labels: {env: "yes", url: "http://["}}
-  - {search: 'labels.env="a b"', refresh: 100ms}
+  - {search: 'labels.env="a b"', refresh: 100ms, impersonate: reader@ops.iam.gserviceaccount.com}
+  - {folder: "12", discover: walk}
+  - {organization: "1", instances: {labels: {team: a}}}
 poll: {interval: 1h30m, stale_after: 26h}
 policies:
   - {match: {labels: {team: "7"}}, expected: never, max_age: 36h1ms, allowed_locations: [eu]}
@@ -54,7 +56,8 @@ def test_user_and_password_of_a_url_are_left_out(endpoint: str) -> None:
     text = effective_yaml(config(endpoint))
     assert "hunter2" not in text
     assert "user" not in text.replace("user_labels", "")
-    both = config(cloudsql={"endpoint": endpoint, "resource_manager_endpoint": endpoint})
+    urls = ("endpoint", "resource_manager_endpoint", "cloud_asset_endpoint")
+    both = config(cloudsql=dict.fromkeys(urls, endpoint))
     assert "hunter2" not in effective_yaml(both)
     assert loads(text).cloudsql.endpoint in ("https://proxy.example:8443/sql/", "http://127.0.0.1:1/")
 

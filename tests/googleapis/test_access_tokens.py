@@ -4,7 +4,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
@@ -18,7 +18,9 @@ from exporter.googleapis import GoogleApis
 from exporter.googleapis.retry import RateLimiter, Retrying
 from exporter.googleapis.source import GoogleSource
 from exporter.scan.source import SourceError
-from tests.googleapis.helpers import serve
+from exporter.simulator import WORLDS, Simulator
+from tests.googleapis.helpers import ignore, retrying, serve
+from tests.support.builders import world
 from tests.support.token_endpoint import (
     KEY_ACCOUNT,
     METADATA,
@@ -129,16 +131,20 @@ class Setup:
 
     def source(self, kind: str, *, timeout: float = 5, seconds: float = 0) -> GoogleSource:
         """A source that signs with credentials of a kind, and retries transient errors for `seconds`."""
+        return self.apis(kind, timeout=timeout).source(time.monotonic() + seconds)
+
+    def apis(self, kind: str, accounts: Collection[str] = (), *, timeout: float = 5) -> GoogleApis:
+        """The API, called with credentials of a kind or, in their place, as other accounts."""
         settings = CloudSql.model_validate({"endpoint": self._api_url, "credentials": self._credentials(kind)})
         retrying = Retrying(RateLimiter(60_000), threading.Event(), self.retries.append)
-        apis = GoogleApis(
+        return GoogleApis(
             settings,
             timedelta(seconds=timeout),
             8,
             retrying,
             lambda method, code, _seconds: self.requests.append((method, code)),
+            accounts,
         )
-        return apis.source(time.monotonic() + seconds)
 
     def _credentials(self, kind: str) -> object:
         """The value of cloudsql.credentials, with its files and environment variables in place."""
@@ -235,7 +241,7 @@ def test_failed_token_request_is_reported_as_such(
     error = request_error(source)
     message = str(error)
     assert (error.result, error.transient) == (PollResult.UNAUTHENTICATED, not remedy_follows), message
-    assert message.startswith("instances.list of project shop: no access token for ")
+    assert message.startswith("instances.list of project 'shop': no access token for ")
     assert f": {endpoint.address} {reason}" in message
     if failure != "connection refused":  # then the first request fails, which may be that of another endpoint
         assert expected.principal in message
@@ -258,7 +264,7 @@ def test_missing_subject_token_file_is_named(setup: Setup, tmp_path: Path) -> No
     file = tmp_path / "subject.txt"
     file.unlink()
     message = f"no access token: File '{file}' was not found; check cloudsql.credentials"
-    assert unauthenticated(source) == f"instances.list of project shop: {message}"
+    assert unauthenticated(source) == f"instances.list of project 'shop': {message}"
     file.mkdir()
     assert f"no access token: [Errno 21] Is a directory: '{file}'; check" in unauthenticated(source)
 
@@ -275,6 +281,38 @@ def test_retry_after_of_the_token_endpoint_is_respected(setup: Setup) -> None:
     setup.endpoint.failures["/token"] = Response(503, "busy", headers={"Retry-After": "60"})
     unauthenticated(source)
     assert setup.retries == []
+
+
+OTHERS = [f"{name}@shop.iam.gserviceaccount.com" for name in ("orders", "payments")]
+
+
+@pytest.mark.parametrize("kind", ["metadata server", "key file", "impersonation", "workload federation", "user"])
+def test_each_account_signs_with_its_own_token_which_the_same_source_requests(setup: Setup, kind: str) -> None:
+    apis = setup.apis(kind, OTHERS)
+    for account in (*OTHERS, None, *OTHERS):
+        list(apis.source(0, account).instances("shop"))
+    assert len(set(Api.tokens)) == 3
+    assert Api.tokens[:2] == Api.tokens[3:]
+    impersonated = [path.split("/")[-1].split(":")[0] for path in setup.endpoint.paths if "generateAccess" in path]
+    assert impersonated == [*OTHERS, TARGET] if kind == "impersonation" else OTHERS
+
+
+def test_failure_to_impersonate_one_account_affects_no_other(setup: Setup) -> None:
+    apis = setup.apis("key file", OTHERS)
+    setup.endpoint.failures[f"{OTHERS[0]}:generateAccessToken"] = FORBIDDEN
+    message = unauthenticated(apis.source(0, OTHERS[0]))
+    assert f"no access token for {OTHERS[0]} (impersonated): " in message
+    assert f"{KEY_ACCOUNT} has roles/iam.serviceAccountTokenCreator on it" in message
+    assert_no_secret(message, setup.endpoint)
+    list(apis.source(0, OTHERS[1]).instances("shop"))
+    list(apis.source(0).instances("shop"))
+
+
+def test_anonymous_requests_of_an_account_are_not_signed() -> None:
+    with Simulator(world(WORLDS["healthy"]())) as simulator:
+        settings = CloudSql.model_validate({"endpoint": simulator.url, "credentials": "anonymous"})
+        apis = GoogleApis(settings, timedelta(seconds=5), 8, retrying(), ignore, OTHERS)
+        assert [len(page.items) for page in apis.source(0, OTHERS[0]).instances("shop-prod")] == [8]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.endswith((", account", ", source"))])

@@ -54,7 +54,7 @@ def test_every_page_is_requested(simulator: Simulator, monkeypatch: pytest.Monke
         (Fault("quota"), PollResult.QUOTA, "requests_per_minute"),
         (Fault("unavailable"), PollResult.SERVER_ERROR, "503"),
         (Fault("html"), PollResult.BAD_RESPONSE, "not the expected JSON"),
-        (Fault("wrong-json"), PollResult.BAD_RESPONSE, "of project museum: "),
+        (Fault("wrong-json"), PollResult.BAD_RESPONSE, "of project 'museum': "),
         (Fault("cut"), PollResult.BAD_RESPONSE, "incomplete"),
     ],
     ids=lambda value: value.kind if isinstance(value, Fault) else "",
@@ -120,4 +120,8 @@ def test_requests_go_to_the_endpoint_of_the_configuration(settings: dict[str, st
     """A simulated Admin API serves Backup and DR too."""
     section = CloudSql.model_validate({"credentials": "anonymous", **settings})
     apis = GoogleApis(section, TIMEOUT, 1, retrying(), ignore)
-    assert apis.backup_dr._plans.list(parent="projects/p/locations/-").uri.startswith(f"{base}v1/projects/p/")
+    assert (
+        apis.source(0)
+        ._apis.backup_dr._plans.list(parent="projects/p/locations/-")
+        .uri.startswith(f"{base}v1/projects/p/")
+    )

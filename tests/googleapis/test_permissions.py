@@ -40,7 +40,7 @@ def test_documentation_names_every_permission() -> None:
     page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
     names = {permission.name for permission in PERMISSIONS.values()} | set(WRITE_PERMISSIONS)
     extra = {"cloudsql.instances.export"}
-    assert set(re.findall(r"\b(?:backupdr|cloudsql|resourcemanager)(?:\.\w+){2}", page)) == names | extra
+    assert set(re.findall(r"\b(?:backupdr|cloudasset|cloudsql|resourcemanager)(?:\.\w+){2}", page)) == names | extra
 
 
 def test_command_grants_the_role_on_the_project() -> None:
@@ -54,6 +54,19 @@ def test_command_for_a_search_names_the_organization_not_the_query() -> None:
     command = permission_named("resourcemanager.projects.get").grant_command("labels.env=prod", MEMBER)
     assert command.startswith("gcloud organizations add-iam-policy-binding ORGANIZATION_ID --member=")
     assert "--role=roles/browser " in command
+
+
+@pytest.mark.parametrize(
+    ("resource", "command"),
+    [
+        ("folders/12", "gcloud resource-manager folders add-iam-policy-binding 12"),
+        ("organizations/1", "gcloud organizations add-iam-policy-binding 1"),
+    ],
+)
+def test_command_grants_the_role_on_the_folder_or_organization(resource: str, command: str) -> None:
+    permission = permission_named("cloudasset.assets.searchAllResources")
+    expected = f"{command} --member={MEMBER} --role=roles/cloudasset.viewer --condition=None"
+    assert permission.grant_command(resource, MEMBER) == expected
 
 
 @pytest.mark.parametrize("name", ["$(reboot)", "a; reboot", "it's", "{member}", "--quiet x"])
@@ -74,6 +87,11 @@ def test_denied_request_tells_its_permission(simulator: Simulator, method: str) 
     with pytest.raises(SourceError) as raised:
         list(listings[method]())
     assert raised.value.missing_permission == PERMISSIONS[method].name
+
+
+def test_member_is_the_account_that_a_target_impersonates(tmp_path: Path) -> None:
+    for kind in ("adc", {"impersonate": "a@b"}, {"file": str(tmp_path / "none.json")}):
+        assert iam_member(Credentials.model_validate(kind), "reader@shop") == "serviceAccount:reader@shop"
 
 
 def test_member_is_the_impersonated_account_or_that_of_the_key_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from exporter.facts.model import PollResult
 from exporter.googleapis.permissions import WRITE_PERMISSIONS
 from exporter.scan.source import SourceError
 from exporter.simulator import Fault, Simulator
-from exporter.simulator.worlds import Project
+from exporter.simulator.worlds import Folder, Project
 from tests.googleapis.helpers import FixedResponse, google_apis, google_source, serve
 from tests.support.builders import world
 
@@ -52,6 +52,42 @@ def test_every_page_is_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     with Simulator(world(PROJECTS)) as simulator:
         assert list(google_source(simulator.url).projects("state:ACTIVE")) == ["shop-prod", "shop-test"]
         assert len(simulator.requests) == 2
+
+
+def test_folders_and_projects_directly_in_a_parent_are_listed() -> None:
+    folders = {"folders/10": Folder(), "folders/11": Folder("folders/10"), "folders/12": Folder("folders/11")}
+    folders["folders/13"] = Folder("folders/10", state="DELETE_REQUESTED")
+    projects = {"direct": Project(parent="folders/10"), "deeper": Project(parent="folders/11"), "other": Project()}
+    with Simulator(world(projects, folders=folders)) as simulator:
+        source = google_source(simulator.url)
+        assert list(source.folders_in("folders/10")) == ["folders/11"]
+        assert list(source.projects_in("folders/10")) == ["direct"]
+        assert list(source.folders_in("organizations/1")) == ["folders/10"]
+        assert list(source.projects_in("organizations/1")) == ["other"]
+
+
+def test_children_of_other_parents_are_left_out() -> None:
+    """The API documents neither how a value is compared, nor that every field is returned."""
+    projects = [
+        {"projectId": name, "state": "ACTIVE", "parent": parent} for name, parent in (("a", "folders/1"), ("b", 7))
+    ]
+    folders = [
+        {"name": "folders/2"},
+        {"name": "folders/3", "parent": "folders/9"},
+        {"name": "folders/4", "state": "NEW"},
+    ]
+    body = json.dumps({"projects": [*projects, {"projectId": "c", "state": "ACTIVE"}], "folders": folders}).encode()
+    with serve(type("Handler", (FixedResponse,), {"body": body})) as url:
+        assert list(google_source(url).projects_in("folders/1")) == ["a", "c"]
+        assert list(google_source(url).folders_in("folders/1")) == ["folders/2"]
+
+
+def test_denied_search_for_folders_names_the_permission() -> None:
+    with Simulator(world(PROJECTS)) as simulator:
+        simulator.faults.add(Fault("forbidden", method="folders.search"))
+        with pytest.raises(SourceError, match=r"grant resourcemanager\.folders\.get") as raised:
+            list(google_source(simulator.url).folders_in("folders/10"))
+    assert raised.value.missing_permission == "resourcemanager.folders.get"
 
 
 @pytest.mark.parametrize(

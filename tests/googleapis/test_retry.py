@@ -219,3 +219,27 @@ def test_stop_ends_the_wait_for_an_unused_slot(clock: FakeClock) -> None:
     clock.set()
     with pytest.raises(SourceError, match="stopping"):
         background.call("m", request_returning("response"), deadline=9e9)
+
+
+def test_quota_of_another_api_slows_down_only_its_own_requests(clock: FakeClock) -> None:
+    polls, _ = build_retrying(clock, per_minute=60)
+    searches = polls.with_own_quota()
+    with pytest.raises(SourceError):
+        searches.call("projects.search", request_returning(*[PollResult.QUOTA] * 4), deadline=9e9)
+    clock.waits.clear()
+    for _ in range(3):
+        polls.call("instances.list", request_returning("response"), deadline=9e9)
+    assert sum(clock.waits) <= 3
+    clock.waits.clear()
+    for _ in range(3):
+        searches.call("projects.search", request_returning("response"), deadline=9e9)
+    assert sum(clock.waits) > 30
+
+
+def test_requests_with_their_own_quota_are_within_the_rate_limit(clock: FakeClock) -> None:
+    polls, _ = build_retrying(clock, per_minute=60)
+    searches, start = polls.with_own_quota(), clock.now
+    for _ in range(5):
+        polls.call("instances.list", request_returning("response"), deadline=9e9)
+        searches.call("projects.search", request_returning("response"), deadline=9e9)
+    assert clock.now - start >= 9

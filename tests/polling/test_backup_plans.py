@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import Config
-from exporter.facts.collected import Collection, CollectionStatus
+from exporter.facts.collected import Collected, Collection, CollectionStatus
 from exporter.facts.model import PollResult
 from exporter.facts.snapshot import ProjectStatus, Snapshot
 from exporter.polling.compute_lock import ComputeLockedSource
@@ -150,6 +150,15 @@ def test_without_the_collection_an_enhanced_instance_is_managed_elsewhere() -> N
     collecting = poll(source)
     (verdict,) = evaluation_of(source, collecting, config()).verdicts  # switched off since
     assert (verdict.exemption, verdict.collected.plan) == (Exemption.MANAGED_ELSEWHERE, None)
+
+
+def test_plans_are_dropped_when_the_collection_is_switched_off() -> None:
+    source = source_of(enhanced=ENHANCED)
+    known = poll(source).snapshot
+    off = build_poller(source, config())
+    off.snapshot = known.only_collected(config().collect.collections)
+    assert off.snapshot.projects["museum"].collected == Collected()
+    assert off.poll_once().projects["museum"].collected == Collected()
 
 
 def test_plans_of_one_project_are_read_once_for_many_projects() -> None:

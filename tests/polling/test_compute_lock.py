@@ -133,7 +133,3 @@ def test_another_thread_computes_while_the_source_waits(lock: threading.Lock) ->
         pages = list(ComputeLockedSource(WaitingSource(world(WORLDS["demo"]())), lock).instances("museum"))
     other.join(60)
     assert len(pages) == 1
-
-
-def test_search_results_are_those_of_the_source(source: LockCheckingSource, lock: threading.Lock) -> None:
-    assert list(ComputeLockedSource(source, lock).projects("state:ACTIVE")) == list(source.projects("state:ACTIVE"))

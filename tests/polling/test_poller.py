@@ -63,7 +63,8 @@ def build_poller(source: FaultySource, settings: Config, ledger: Ledger | None =
 def dependencies(source: FaultySource, settings: Config, ledger: Ledger) -> PollerDependencies:
     stop = threading.Event()
     return PollerDependencies(
-        source=lambda _deadline: source,
+        source=lambda _deadline, _account: source,
+        directory=lambda _deadline, _account: source,
         clock=source.world.clock,
         ledger=ledger,
         workers=WorkerPool(settings.poll.concurrency, stop),

@@ -78,7 +78,7 @@ class Reading:
     def restart(self) -> RecoveryTimesReader:
         self.reader = RecoveryTimesReader(
             self.every,
-            lambda: self.source,
+            lambda _project: self.source,
             self.world.clock,
             self.stop,
             lambda *item: self.unreadable.append(item),
@@ -358,7 +358,8 @@ def test_progress_counts_requests() -> None:
 def build_poller(source: WorldSource, settings: Config, ledger: Ledger, known: Snapshot, shard: Shard = ALL) -> Poller:
     stop = threading.Event()
     dependencies = PollerDependencies(
-        source=lambda _deadline: source,
+        source=lambda _deadline, _account: source,
+        directory=lambda _deadline, _account: source,
         clock=source.world.clock,
         ledger=ledger,
         workers=WorkerPool(2, stop),

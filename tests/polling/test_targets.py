@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import InstanceSelector, ProjectTarget, SearchTarget
+from exporter.config import FolderTarget, InstanceSelector, OrganizationTarget, ProjectTarget, SearchTarget, Target
 from exporter.facts.model import InstanceId
 from exporter.facts.snapshot import SearchStatus
 from exporter.polling.shard import By, Shard
-from exporter.polling.targets import Targets, resolve, selects
+from exporter.polling.targets import Targets, resolve, selects, without_instances
 from tests.support.builders import INSTANCE
 
 ONE_PROCESS = Shard()
@@ -38,7 +38,8 @@ def is_answered(target: SearchTarget, searches: Mapping[str, SearchStatus]) -> b
 
 def test_named_projects_are_targets_in_order() -> None:
     targets = resolve([named("shop"), named("museum", ORDERS)], {}, (), ONE_PROCESS)
-    assert targets == Targets({"shop": (ALL,), "museum": (ORDERS,)}, complete=True)
+    named_projects = frozenset({"shop", "museum"})
+    assert targets == Targets({"shop": (ALL,), "museum": (ORDERS,)}, complete=True, named=named_projects)
 
 
 def test_project_has_the_selectors_of_all_its_targets() -> None:
@@ -67,7 +68,8 @@ def test_unanswered_search_excludes_projects_of_other_targets() -> None:
         ("shop", "museum", "saved"),
         ONE_PROCESS,
     )
-    assert targets == Targets({"shop": (ALL,), "museum": (ALL,), "saved": (ORDERS,)}, complete=False)
+    selectors = {"shop": (ALL,), "museum": (ALL,), "saved": (ORDERS,)}
+    assert targets == Targets(selectors, complete=False, named=frozenset({"shop"}))
 
 
 def test_search_that_found_nothing_has_answered() -> None:
@@ -108,6 +110,47 @@ def test_instance_is_selected_by_any_selector_within_its_shard() -> None:
     assert not selects((), ONE_PROCESS, INSTANCE)
     by_shard = [selects((ALL,), Shard(index, 5, "instance"), INSTANCE) for index in range(5)]
     assert by_shard.count(True) == 1
+
+
+def test_folders_and_organizations_stand_for_what_they_found() -> None:
+    targets: list[Target] = [FolderTarget(folder="1", instances=ORDERS), OrganizationTarget(organization="2")]
+    searches = {"folders/1": ANSWERED, "organizations/2": SearchStatus(True, True, ("shop",))}
+    assert resolve(targets, searches, (), ONE_PROCESS).selectors == {"museum": (ORDERS,), "shop": (ORDERS, ALL)}
+
+
+def test_search_that_failed_in_the_middle_stands_for_what_it_found_and_for_known_projects() -> None:
+    searches = {"a": replace(FAILED, projects=("shop",))}
+    assert resolve([search("a")], searches, ("saved", "shop"), ONE_PROCESS) == Targets(
+        {"shop": (ALL,), "saved": (ALL,)}, complete=False
+    )
+
+
+def test_account_is_that_of_the_first_target_that_names_or_else_finds_the_project() -> None:
+    targets: list[Target] = [
+        SearchTarget(search="a", impersonate="first@x"),
+        FolderTarget(folder="1", impersonate="second@x"),
+        ProjectTarget(project="shop", impersonate="named@x"),
+        ProjectTarget(project="shop", impersonate="later@x"),
+        ProjectTarget(project="library"),
+        SearchTarget(search="b", impersonate="third@x"),
+    ]
+    searches = {
+        "a": ANSWERED,
+        "folders/1": SearchStatus(True, True, ("museum", "archive", "library")),
+        "b": SearchStatus(True, True, ("archive", "shop")),
+    }
+    result = resolve(targets, searches, (), ONE_PROCESS)
+    assert result.accounts == {"museum": "first@x", "archive": "second@x", "shop": "named@x"}
+    assert result.named == {"shop", "library"}
+
+
+def test_projects_without_instances_are_those_that_no_inventory_knows_instances_in() -> None:
+    searches = [
+        SearchStatus(True, True, ("a", "b", "c", "d"), with_instances=frozenset({"b"})),
+        SearchStatus(True, True, ("c", "e"), with_instances=frozenset({"c"})),
+        SearchStatus(True, True, ("d",)),
+    ]
+    assert without_instances(searches) == {"a", "e"}
 
 
 project_names = st.sampled_from([f"project-{number}" for number in range(6)])

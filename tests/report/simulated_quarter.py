@@ -270,7 +270,8 @@ def _dependencies(
     source: FailingSource, clock: SimulatedClock, ledger: Any, observed: dict[str, float], stop: Any
 ) -> PollerDependencies:
     return PollerDependencies(
-        source=lambda _deadline: source,
+        source=lambda _deadline, _account: source,
+        directory=lambda _deadline, _account: source,
         clock=clock,
         ledger=ledger,
         workers=WorkerPool(1, stop),

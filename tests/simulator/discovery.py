@@ -24,7 +24,7 @@ def validator(discovery: dict[str, Any], schema: str) -> Draft4Validator:
 
 
 def _strict(schemas: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    result = {key: value for key, value in schema.items() if key in ("type", "enum", "pattern")}
+    result = {key: value for key, value in schema.items() if key in ("type", "enum", "pattern") and value != "any"}
     if "$ref" in schema:
         return _strict(schemas, schemas[schema["$ref"]])
     if "items" in schema:

@@ -1,10 +1,10 @@
-"""The simulated search for projects: terms joined by OR, and projects valid by Google's discovery document."""
+"""The simulated searches for projects and folders, valid by Google's discovery document."""
 
 from typing import Any
 
 import pytest
 
-from exporter.simulator.worlds import Project
+from exporter.simulator.worlds import Folder, Project
 from tests.simulator.discovery import document, validator
 from tests.simulator.requests import get
 from tests.support.builders import world
@@ -41,6 +41,7 @@ def found(query: str) -> list[str]:
         ("parent:folders/7", ["shop-prod"]),
         ("parent.type:folder", ["shop-prod"]),
         ("parent.id:7", ["shop-prod"]),
+        ("parent=folders/7 AND state=ACTIVE", ["shop-prod", "shop-test", "unlabelled"]),
         ("colour:red", []),
         ("shop-prod", []),
         ("", ["former-shop", "shop-prod", "shop-test", "unlabelled"]),
@@ -53,3 +54,30 @@ def test_projects_that_match_any_term_are_found(query: str, expected: list[str])
 def test_projects_are_valid_by_the_discovery_document() -> None:
     manager = document("cloudresourcemanager.v3")
     validator(manager, "SearchProjectsResponse").validate(get(world(PROJECTS), "/v3/projects:search"))
+
+
+FOLDERS = {
+    "folders/7": Folder(),
+    "folders/8": Folder("folders/7"),
+    "folders/9": Folder("folders/7", state="DELETE_REQUESTED"),
+    "folders/10": Folder("folders/7", visible=False),
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("parent=folders/7 AND state=ACTIVE", ["folders/8"]),
+        ("parent:folders/7", ["folders/8", "folders/9"]),
+        ("parent=folders/7 AND NOT state=ACTIVE", ["folders/9"]),
+        ("parent=organizations/1 OR state=DELETE_REQUESTED", ["folders/7", "folders/9"]),
+        ('displayName="Folder 8"', ["folders/8"]),
+        ("displayName=Folder*", ["folders/7", "folders/8", "folders/9"]),
+        ("colour=red", []),
+        ("", ["folders/7", "folders/8", "folders/9"]),
+    ],
+)
+def test_folders_that_match_and_are_visible_are_found(query: str, expected: list[str]) -> None:
+    response = get(world(PROJECTS, folders=FOLDERS), "/v3/folders:search", query=query)
+    validator(document("cloudresourcemanager.v3"), "SearchFoldersResponse").validate(response)
+    assert [folder["name"] for folder in response.get("folders", [])] == expected

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.facts.daily import InstanceDay
+from exporter.facts.snapshot import SavedSearch
 from exporter.scan.incremental import scan
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
@@ -30,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
         scanned = scan(WorldSource(shop), "shop-prod", NOW, scan_options(), None)
         ledger.save("shop-prod", scanned, [record(TODAY - DAY, failing=GOOD, gone=GOOD)])
         ledger.save("shop-prod", None, [record(TODAY, failing=replace(GOOD, state="at_risk"))])
-        ledger.save_search("labels.env=prod", ["shop-prod"])
+        ledger.save_search("labels.env=prod", SavedSearch(("shop-prod",)))
     return tmp_path / "data"
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.facts.counters import EXPIRE_AFTER
 from exporter.facts.record import ProjectScan
+from exporter.facts.snapshot import SavedSearch
 from exporter.scan.incremental import scan
 from exporter.simulator import WORLDS, SimulatedClock, World
 from exporter.simulator.scenarios import SCENARIOS
@@ -64,12 +65,15 @@ def test_saved_scan_is_read_at_next_start(folder: Path, museum: World) -> None:
 
 def test_found_projects_of_each_search_survive_a_restart(folder: Path) -> None:
     with closing(open_ledger(folder)) as ledger:
-        ledger.save_search("labels.env=prod", ["museum", "shop-prod"])
-        ledger.save_search("folders/1", [])
-        ledger.save_search("labels.env=test", ["museum-test"])
+        ledger.save_search("labels.env=prod", SavedSearch(("museum", "shop-prod"), api_disabled=("shop-prod",)))
+        ledger.save_search("folders/1", SavedSearch(()))
+        ledger.save_search("labels.env=test", SavedSearch(("museum-test",)))
         ledger.save_search("labels.env=test", None)
     with closing(open_ledger(folder)) as ledger:
-        assert ledger.searches() == {"labels.env=prod": ("museum", "shop-prod"), "folders/1": ()}
+        assert ledger.searches() == {
+            "labels.env=prod": SavedSearch(("museum", "shop-prod"), api_disabled=("shop-prod",)),
+            "folders/1": SavedSearch(()),
+        }
 
 
 def test_new_folder_is_accessible_to_its_owner_only(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from exporter.config import Config, Policy
@@ -28,7 +28,7 @@ from exporter.scan.incremental import ScanOptions
 from exporter.scan.source import Page, SourceError
 from exporter.simulator import SimulatedClock, World
 from exporter.simulator.api import ApiResponse, Request, respond
-from exporter.simulator.worlds import Project
+from exporter.simulator.worlds import FOLDERS, Folder, Project
 from exporter.verdict.assess import Verdict, assess
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -152,6 +152,34 @@ class WorldSource:
         assert query
         yield from self.world.projects
 
+    def projects_in(self, parent: str) -> Iterator[str]:
+        """As the API lists them."""
+        yield from self._found("/v3/projects:search", "projects", "projectId", query=f"parent:{parent}")
+
+    def folders_in(self, parent: str) -> Iterator[str]:
+        """As the API lists them."""
+        query = f"parent={parent} AND state=ACTIVE"
+        yield from self._found("/v3/folders:search", "folders", "name", query=query)
+
+    def projects_below(self, scope: str) -> Iterator[str]:
+        """As the API lists them."""
+        yield from self._in_inventory(scope, "cloudresourcemanager.googleapis.com/Project")
+
+    def projects_with_instances(self, scope: str) -> Iterator[str]:
+        """As the API lists them."""
+        yield from self._in_inventory(scope, "sqladmin.googleapis.com/Instance")
+
+    def _in_inventory(self, scope: str, asset_type: str) -> Iterator[str]:
+        path = f"/v1/{scope}:searchAllResources"
+        for name in self._found(path, "results", "name", assetTypes=asset_type, pageSize="500"):
+            yield name.split("/")[4]
+
+    def _found(self, path: str, key: str, field: str, **query: str) -> Iterator[str]:
+        """One page is enough."""
+        items = self._request(path, query).body.get(key, [])
+        assert isinstance(items, list)
+        yield from (str(item[field]) for item in items if item.get("state") in ("ACTIVE", "RUNNABLE"))
+
     def _plans_page(self, project: str, key: str) -> Page:
         response = self._request(f"/v1/projects/{project}/locations/-/{key}", {"pageSize": "1000"})
         if response.status != 200:
@@ -176,9 +204,9 @@ class WorldSource:
         return respond(Request(self.world, path, query))
 
 
-def world(projects: dict[str, Project], speed: float = 0) -> World:
+def world(projects: dict[str, Project], speed: float = 0, folders: Mapping[str, Folder] = FOLDERS) -> World:
     """A world whose clock starts at NOW and stands still, unless a speed is given."""
-    return World(projects, SimulatedClock(NOW, speed))
+    return World(projects, SimulatedClock(NOW, speed), folders)
 
 
 def config(

@@ -84,7 +84,7 @@ def polled(world: World, status: ProjectStatus, settings: Config) -> ProjectStat
     collected = collect(enabled, Round(source, status, project_scan, now))
     if settings.collect.recovery_times:
         every = settings.collect.recovery_times_every
-        reader = RecoveryTimesReader(every, lambda: source, world.clock, threading.Event(), unreadable)
+        reader = RecoveryTimesReader(every, lambda _project: source, world.clock, threading.Event(), unreadable)
         collected = reader.collected(status.project, status.scan, project_scan, collected)
         reader.read_due(lambda _finished, _total: None)
         collected = reader.collected(status.project, project_scan, project_scan, collected)

@@ -64,7 +64,7 @@ def setup() -> Iterator[Setup]:
         "healthy": SCENARIOS["healthy"],
     }
     with Simulator(world({"museum": Project(instances), "vaults": Project(plans=(GOLD,))})) as simulator:
-        settings = config(simulator.url, collect={"backup_dr": True}, poll={"interval": "20ms"})
+        settings = config(simulator.url, collect={"backup_dr": True}, poll={"interval": "1ms"})
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
         with serving(application(exporter)) as server:
             yield Setup(simulator, exporter, server.urls[0])

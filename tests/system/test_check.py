@@ -36,7 +36,7 @@ def simulator() -> Iterator[Simulator]:
         (["--project=shop-prod"], 0, "CLOUDSQL BACKUPS OK: 8 protected, 1 exempt"),
         (["--project=shop-prod", "--project=risky"], 1, "CLOUDSQL BACKUPS WARNING: 2 at risk, 8 protected, 1 exempt"),
         (["--project=mixed"], 2, "CLOUDSQL BACKUPS CRITICAL: 2 unprotected, 2 at risk"),
-        (["--project=sealed"], 3, "CLOUDSQL BACKUPS UNKNOWN: no instance matches; instances.list of project sealed"),
+        (["--project=sealed"], 3, "CLOUDSQL BACKUPS UNKNOWN: no instance matches; instances.list of project 'sealed'"),
         (["--project=mixed", "--project=sealed"], 2, "CLOUDSQL BACKUPS CRITICAL: 2 unprotected"),
         (["--project=risky", "--project=sealed"], 3, "CLOUDSQL BACKUPS UNKNOWN: 2 at risk; worst: risky/late"),
         (["--project=nosuch"], 3, "CLOUDSQL BACKUPS UNKNOWN: no instance matches; project nosuch: no target"),

@@ -162,7 +162,7 @@ def test_once_replaces_the_file_and_reports_failed_projects(simulator: Simulator
     out.write_text("old")
     result = run("once", config_flag(tmp_path, simulator, "museum", "sealed"), f"--output={out}")
     assert result.returncode == 3
-    assert result.stderr.startswith("error: instances.list of project sealed: 403 ")
+    assert result.stderr.startswith("error: instances.list of project 'sealed': 403 ")
     assert "gcloud projects add-iam-policy-binding sealed --member=" in result.stderr
     assert 'project_up{project="sealed"} 0.0' in out.read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["backups.prom", "config.yaml", "data"]
@@ -191,7 +191,9 @@ def test_unreachable_region_is_reported_and_exits_with_3(simulator: Simulator, t
     simulator.faults.add(Fault("unreachable-region", project="shop-prod"))
     result = run("status", config_flag(tmp_path, simulator, "shop-prod"))
     assert result.returncode == 3
-    assert result.stderr.startswith("error: project shop-prod: the API cannot reach europe-west4: instances there are")
+    assert result.stderr.startswith(
+        "error: project 'shop-prod': the API cannot reach europe-west4: instances there are"
+    )
     assert run("once", config_flag(tmp_path, simulator, "shop-prod")).returncode == 3
 
 

@@ -138,7 +138,7 @@ def test_failing_method_affects_nothing_else(setup: Setup, kind: str, caplog: py
     assert deleted_series(series) == deleted_series(before) != {}
     messages = [message for message in caplog.messages if FAULTS[kind] in message]
     assert len(messages) == 1
-    assert messages[0].startswith("backups.list of project museum")
+    assert messages[0].startswith("backups.list of project 'museum'")
     with serving(application(setup.exporter)) as server:
         page = fetch(f"{server.urls[0]}deleted").text
         (project,) = json.loads(fetch(f"{server.urls[0]}api/v1/status").text)["projects"]

@@ -63,7 +63,7 @@ def test_machine_formats_are_worst_first_and_have_data_only_on_stdout(
     assert (failing["project"], failing["findings"]) == ("museum", "stale_critical; stale; last_run_failed")
     assert failing["reasons"].replace("\\", "").endswith("the last automated run failed: DISK_SNAPSHOT_FAILED")
     assert (result.returncode, GRANT in result.stdout, GRANT in result.stderr) == (3, False, True)
-    assert result.stderr.startswith("error: instances.list of project sealed: 403 ")
+    assert result.stderr.startswith("error: instances.list of project 'sealed': 403 ")
 
 
 def test_table_is_followed_by_missing_permissions_and_totals(simulator: Simulator, tmp_path: Path) -> None:

@@ -299,5 +299,7 @@ def test_a_page_says_that_polls_are_late(simulator: Simulator) -> None:
 
 def test_a_project_that_cannot_be_read_is_named_before_the_instances(url: str) -> None:
     text = fetch(url).text
-    assert text.index("What the exporter knows is incomplete") < text.index("<table")
-    assert "403" in text[: text.index("<table")]
+    assert text.index("Most urgent") < text.index("What the exporter knows is incomplete") < text.index("<table")
+    assert "instances.list of project &#39;sealed&#39;: 403" in text[: text.index("<table")]
+    assert re.search(r"<caption>1 to (\d+) of \1 instances of the projects that could be read</caption>", text)
+    assert '1</b> <span class="word unknown"><span aria-hidden="true">?</span> project not read<' in text

@@ -19,6 +19,7 @@ from exporter.metrics.catalogue.exporter import (
     EXPORTER,
     FACTS_AGE,
     PROJECT,
+    PROJECTS_BY_STATE,
     SEARCH,
     UNREADABLE_ITEMS,
 )
@@ -61,6 +62,14 @@ def sections(user_labels: tuple[str, ...] = ()) -> tuple[Section[Any], ...]:
             DELETED_INSTANCE,
         ),
         _of_projects("Projects", *PROJECT),
+        Section(
+            "Projects by state",
+            (),
+            lambda evaluation: (evaluation.projects,),
+            lambda _projects: (),
+            PROJECTS_BY_STATE,
+            cached=False,
+        ),
         Section(
             "Searches",
             ("query",),

@@ -4,13 +4,19 @@ from collections.abc import Iterator
 
 from exporter.facts.exporter_info import ExporterInfo
 from exporter.facts.model import PollResult
-from exporter.facts.snapshot import ProjectStatus, SearchStatus
+from exporter.facts.snapshot import ProjectState, ProjectStatus, SearchStatus, project_counts
 from exporter.metrics.metric import Age, DirectMetric, Metric, Sample, gauge
 
 
 def _polls(status: ProjectStatus) -> Iterator[Sample]:
-    for result in PollResult:
-        yield Sample((result,), float(status.polls[result]))
+    if _can_be_polled(status):
+        for result in PollResult:
+            yield Sample((result,), float(status.polls[result]))
+
+
+def _can_be_polled(status: ProjectStatus) -> bool:
+    """Whether a poll has a result: not in a project that was merely found and in which the API is off."""
+    return status.state is not ProjectState.API_DISABLED
 
 
 def _collect_up(status: ProjectStatus) -> Iterator[Sample]:
@@ -22,7 +28,7 @@ PROJECT: tuple[Metric[ProjectStatus], ...] = (
     gauge(
         "cloudsql_backup_exporter_project_up",
         "1 if the last poll of the project succeeded.",
-        lambda status: None if status.result is None else status.up,
+        lambda status: status.up if status.result and _can_be_polled(status) else None,
     ),
     gauge(
         "cloudsql_backup_exporter_project_last_success_timestamp_seconds",
@@ -37,7 +43,7 @@ PROJECT: tuple[Metric[ProjectStatus], ...] = (
     gauge(
         "cloudsql_backup_exporter_poll_duration_seconds",
         "Duration of the last poll of the project.",
-        lambda status: None if status.result is None else status.duration,
+        lambda status: status.duration if status.result and _can_be_polled(status) else None,
     ),
     Metric("cloudsql_backup_exporter_polls_total", "Polls of the project by result.", ("result",), _polls, "counter"),
     Metric(
@@ -50,13 +56,13 @@ PROJECT: tuple[Metric[ProjectStatus], ...] = (
 
 
 def _facts_age(status: ProjectStatus) -> Iterator[Sample]:
-    if status.last_success:
-        yield Sample((), Age(status.last_success))
+    if status.scan and not status.scan.empty:
+        yield Sample((), Age(status.scan.read_at))
 
 
 FACTS_AGE: Metric[ProjectStatus] = Metric(
     "cloudsql_backup_exporter_project_facts_age_seconds",
-    "Time since the project was last read, the age of the facts about its instances.",
+    "Time since the project was last read, the age of the facts about its instances. Absent for a project without any.",
     (),
     _facts_age,
 )
@@ -69,8 +75,19 @@ SEARCH: tuple[Metric[tuple[str, SearchStatus]], ...] = (
     ),
     gauge(
         "cloudsql_backup_exporter_search_projects",
-        "Projects found by the last successful search.",
+        "Projects found by the search; after a failed one, those known from before.",
         lambda search: len(search[1].projects),
+    ),
+)
+
+
+PROJECTS_BY_STATE: tuple[Metric[tuple[ProjectStatus, ...]], ...] = (
+    Metric(
+        "cloudsql_backup_exporter_projects",
+        "Projects by state: read, without instances (empty), found by a search but without the API (api_disabled), or "
+        "failing.",
+        ("state",),
+        lambda projects: [Sample((state,), float(count)) for state, count in project_counts(projects).items()],
     ),
 )
 
@@ -135,6 +152,7 @@ API_REQUEST_DURATION = DirectMetric(
 API_METHODS = (
     *("instances.list", "instances.getLatestRecoveryTime", "backupRuns.list", "backupRuns.get", "backups.list"),
     *("backupPlanAssociations.list", "backupPlans.list", "projects.search"),
+    *("folders.search", "searchAllResources"),
 )
 API_RETRIES = DirectMetric(
     "cloudsql_backup_exporter_api_retries_total",

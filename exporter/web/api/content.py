@@ -112,8 +112,9 @@ def _project(status: ProjectStatus) -> Project:
     return Project(
         project=status.project,
         up=status.up,
+        state=status.state,
         result=status.result,
-        message=status.message,
+        message=status.problem,
         missing_permission=status.missing_permission,
         last_success=_second(status.last_success),
         unreachable_regions=list(status.unreachable_regions),
@@ -130,6 +131,7 @@ def _search(query: str, search: SearchStatus) -> Search:
         up=search.up,
         message=search.message,
         missing_permission=search.missing_permission,
+        method=search.method,
         projects=list(search.projects),
     )
 

@@ -12,6 +12,7 @@ from exporter.facts.backup_plans import RuleStatus
 from exporter.facts.collected import Collection
 from exporter.facts.deleted_instances import LastExpiry
 from exporter.facts.model import BackupType, PollResult, RunStatus
+from exporter.facts.snapshot import DiscoveryMethod, ProjectState
 from exporter.verdict.rules import Exemption, Finding, Protection
 
 
@@ -47,6 +48,13 @@ class Project(Struct, frozen=True):
 
     project: str
     up: Annotated[bool, _text("The last poll succeeded")]
+    state: Annotated[
+        ProjectState | None,
+        _text(
+            "read; empty: without instances; api_disabled: found by a search, and the API is off, which is no failure; "
+            "or failing. null before the first poll"
+        ),
+    ]
     result: Annotated[PollResult | None, _text("Result of the last poll; null before the first")]
     message: Annotated[str, _text("Why the last poll failed, and what to do; empty after a success")]
     missing_permission: Annotated[str | None, _text("The IAM permission that the last poll lacked")]
@@ -62,7 +70,10 @@ class Search(Struct, frozen=True):
     up: Annotated[bool | None, _text("The last search succeeded; null before the first")]
     message: Annotated[str, _text("Why the last search failed, and what to do; empty after a success")]
     missing_permission: Annotated[str | None, _text("The IAM permission that the last search lacked")]
-    projects: Annotated[list[str], _text("The projects that the last successful search found")]
+    method: Annotated[
+        DiscoveryMethod | None, _text("How the projects are found; null before the first successful search")
+    ]
+    projects: Annotated[list[str], _text("The projects found; after a failed search, also those known from before")]
 
 
 class Instance(Struct, frozen=True):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
-from itertools import groupby
+from itertools import groupby, takewhile
 
 from exporter.facts.daily import InstanceDay, ProjectDay, next_midnight, start_of
 from exporter.facts.model import RunStatus
@@ -97,6 +97,12 @@ def description(cells: Sequence[DayCell]) -> str:
     """Consecutive days in words, those of which the same is to be said together."""
     groups = [list(group) for _, group in groupby(cells, key=lambda cell: (cell.kind, cell.state))]
     return "; ".join(f"{group[0].day:%b %d} to {group[-1].text}" if group[1:] else group[0].text for group in groups)
+
+
+def windows_missed(cells: Sequence[DayCell], opened: date) -> int:
+    """The number of backup windows without a run, one after another, of which the last one opened on a day."""
+    newest_first = (cell for cell in reversed(cells) if cell.day <= opened)
+    return len(list(takewhile(lambda cell: cell.kind in (DayKind.NO_RUN, DayKind.OVERDUE), newest_first)))
 
 
 def day_cells(recorded: RecordedDays, runs: PackedRuns, first: date, last: date, today: date) -> list[DayCell]:

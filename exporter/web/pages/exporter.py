@@ -1,12 +1,20 @@
 """The page of the exporter itself: what it could read, its requests, and its configuration. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from exporter.config import InstanceSelector, ProjectTarget, SearchTarget, effective_yaml
+from exporter.config import (
+    FolderTarget,
+    InstanceSelector,
+    OrganizationTarget,
+    ProjectTarget,
+    SearchingTarget,
+    effective_yaml,
+    format_duration,
+)
 from exporter.facts.model import PollResult
-from exporter.facts.snapshot import ProjectStatus, SearchStatus
+from exporter.facts.snapshot import DiscoveryMethod, ProjectState, ProjectStatus, SearchStatus, project_counts
 from exporter.googleapis.permissions import MEMBER_ADVICE, UNKNOWN_MEMBER, iam_member, permission_named
 from exporter.runtime import ApiUsage
 from exporter.verdict.evaluate import Evaluation
@@ -77,6 +85,7 @@ class ExporterPage:
     projects: Sequence[ProjectRow]
     total: int
     current: int  # projects that the last poll read completely
+    states: Mapping[ProjectState, int]
     targets: Sequence[TargetRow]
     collections: Sequence[CollectionRow]
     methods: Sequence[MethodRow]
@@ -102,7 +111,8 @@ def exporter_page(evaluation: Evaluation, usage: ApiUsage) -> ExporterPage:
     return ExporterPage(
         projects=rows[:MAX_PROJECTS],
         total=len(rows),
-        current=sum(row.badge is _SUCCESS for row in rows),
+        current=sum(row.badge in (_SUCCESS, _EMPTY) for row in rows),
+        states=project_counts(evaluation.projects),
         targets=_target_rows(evaluation),
         collections=_collection_rows(evaluation)[:MAX_PROJECTS],
         methods=[
@@ -128,6 +138,15 @@ _SUCCESS = Badge("success", ICONS["protected"], "protected")
 _PARTIAL = Badge("partial", ICONS["at_risk"], "at_risk")
 _OUTDATED = Badge("outdated", ICONS["stale"], "stale")
 _PENDING = Badge("pending", "…", "exempt")
+_EMPTY = Badge("empty", ICONS["protected"], "protected")
+_NO_API = Badge("not enabled", ICONS["exempt"], "exempt")
+_METHODS = {
+    DiscoveryMethod.INVENTORY: "found in Cloud Asset Inventory",
+    DiscoveryMethod.WALK: "found folder by folder",
+}
+
+
+_CURRENT = (_SUCCESS, _PARTIAL, _EMPTY, _NO_API)
 
 
 def _failed(word: str) -> Badge:
@@ -141,8 +160,8 @@ def _project_row(status: ProjectStatus, evaluation: Evaluation) -> ProjectRow:
         status=status,
         badge=badge,
         text=text,
-        command=_grant_command(status.project, status.missing_permission, evaluation),
-        unknown_at=read_at + stale_after if read_at and badge not in (_SUCCESS, _PARTIAL) else None,
+        command=_grant_command(status.project, status.missing_permission, status.account, evaluation),
+        unknown_at=read_at + stale_after if read_at and badge not in _CURRENT else None,
         successful=status.polls[PollResult.SUCCESS],
         failed=sum(status.polls.values()) - status.polls[PollResult.SUCCESS],
     )
@@ -152,15 +171,20 @@ def _project_result(status: ProjectStatus, evaluation: Evaluation) -> tuple[Badg
     """The result of the last poll, and what it means or what to do."""
     if status.result is None:
         return _PENDING, "its first poll is in progress; what is shown is from the saved state" if status.scan else ""
+    rarely = f"polled every {format_duration(evaluation.config.poll.empty_interval)}"
+    if status.state is ProjectState.API_DISABLED:
+        return _NO_API, f"found by a search; the Cloud SQL Admin API is not enabled; {rarely}"
     if not status.up:
         return _failed(state_word(status.result)), status.message
+    if status.state is ProjectState.EMPTY and status.found:
+        return _EMPTY, f"no instance; {rarely}"
     if status.last_success and evaluation.now - status.last_success > evaluation.config.poll.stale_after:
         return _OUTDATED, "not polled again in time: see /-/healthy and the log"
     if status.unreachable_regions:
         regions = ", ".join(status.unreachable_regions)
         return _PARTIAL, f"the API cannot reach {regions}: instances there are missing, or shown as last known"
     if status.scan and not status.scan.records:
-        return _SUCCESS, "no instance, or none that is selected"
+        return (_EMPTY, "no instance") if status.state is ProjectState.EMPTY else (_SUCCESS, "no instance is selected")
     return _SUCCESS, ""
 
 
@@ -177,7 +201,9 @@ def _collection_rows(evaluation: Evaluation) -> list[CollectionRow]:
             name=collection,
             badge=_SUCCESS if status.up else _failed("failed"),
             text=status.message,
-            command=_grant_command(status.resource or project.project, status.missing_permission, evaluation),
+            command=_grant_command(
+                status.resource or project.project, status.missing_permission, project.account, evaluation
+            ),
         )
         for project in evaluation.projects
         for collection, status in sorted(project.collected.status.items())
@@ -191,17 +217,29 @@ def _target_rows(evaluation: Evaluation) -> list[TargetRow]:
     rows = []
     for target in evaluation.config.targets:
         selector = _selector(target.instances)
-        if isinstance(target, SearchTarget):
-            status = searches.get(target.search, SearchStatus())
-            badge = {None: _PENDING, True: _SUCCESS, False: _failed("failed")}[status.up]
-            text = "no project found" if status.up and not status.projects else status.message
-            command = _grant_command(target.search, status.missing_permission, evaluation)
-            projects = len(status.projects)
-            row = TargetRow("search", target.search, selector, target.refresh, badge, text, command, projects)
+        if target.impersonate:
+            selector += f", read as {target.impersonate}"
+        if isinstance(target, ProjectTarget):
+            rows.append(_project_target_row(target, selector, polled.get(target.project), evaluation))
         else:
-            row = _project_target_row(target, selector, polled.get(target.project), evaluation)
-        rows.append(row)
+            rows.append(_search_row(target, selector, searches.get(target.query, SearchStatus()), evaluation))
     return rows
+
+
+def _search_row(target: SearchingTarget, selector: str, status: SearchStatus, evaluation: Evaluation) -> TargetRow:
+    match target:
+        case FolderTarget():
+            kind, name = "folder", target.folder
+        case OrganizationTarget():
+            kind, name = "organization", target.organization
+        case _:
+            kind, name = "search", target.search
+    badge = {None: _PENDING, True: _SUCCESS, False: _failed("failed")}[status.up]
+    text = status.message or ("no project found" if status.up and not status.projects else "")
+    if status.up and status.method in _METHODS:
+        text = "; ".join(filter(None, (_METHODS[status.method], text)))
+    command = _grant_command(target.query, status.missing_permission, status.account, evaluation)
+    return TargetRow(kind, name, selector, target.refresh, badge, text, command, len(status.projects))
 
 
 def _project_target_row(
@@ -215,12 +253,12 @@ def _project_target_row(
     return TargetRow("project", target.project, selector, None, badge, text, command="", projects=1)
 
 
-def _grant_command(resource: str, permission: str | None, evaluation: Evaluation) -> str:
+def _grant_command(resource: str, permission: str | None, account: str | None, evaluation: Evaluation) -> str:
     """The command that grants a missing permission. It does not name the account of a key file: that is its content."""
     if permission is None:
         return ""
     credentials = evaluation.config.cloudsql.credentials
-    member = UNKNOWN_MEMBER if credentials.file else iam_member(credentials)
+    member = UNKNOWN_MEMBER if credentials.file and not account else iam_member(credentials, account)
     return permission_named(permission).grant_command(resource, member)
 
 

@@ -23,7 +23,7 @@ from exporter.web.pages.charts import (
 )
 from exporter.web.pages.days import DAY, DayCell, DayKind, RecordedDays, day_cells
 from exporter.web.pages.links import Command, Sites, commands, dashboard, new_silence, runbook
-from exporter.web.pages.status import Row, status_row
+from exporter.web.pages.status import Row, status_row, with_windows_missed
 from exporter.web.pages.verdicts import alert, is_current, step
 from exporter.web.pages.words import state_word
 
@@ -105,10 +105,10 @@ def instance_page(
     )
     identity = verdict.instance.id
     return InstancePage(
-        row=status_row(verdict, evaluation, statuses, cells),
+        row=status_row(verdict, cells, evaluation, statuses),
         current=is_current(verdict, evaluation, statuses),
         facts_read_at=evaluation.facts_read_at(verdict),
-        findings=[_finding_line(finding, verdict, now) for finding in verdict.findings],
+        findings=[_finding_line(finding, verdict, cells, evaluation) for finding in verdict.findings],
         exemption=EXEMPTIONS[verdict.exemption] if verdict.exemption else "",
         policy=policy_text(verdict.policy, evaluation.config.policies),
         calendar=calendar(cells),
@@ -130,11 +130,11 @@ def _first_day(recorded: RecordedDays, runs: Sequence[BackupRun], today: date) -
     return min(days, default=today)
 
 
-def _finding_line(finding: Finding, verdict: Verdict, now: datetime) -> FindingLine:
+def _finding_line(finding: Finding, verdict: Verdict, cells: Sequence[DayCell], evaluation: Evaluation) -> FindingLine:
     return FindingLine(
         finding,
         _STATES[finding],
-        reason(finding, verdict, now),
+        with_windows_missed(reason(finding, verdict, evaluation.now), verdict, cells, evaluation),
         step(finding, verdict),
         runbook(alert(finding, verdict)),
     )

@@ -72,8 +72,10 @@ def new_silence(instance: InstanceId, sites: Sites) -> str:
 
 def commands(verdict: Verdict) -> list[Command]:
     """The commands with which to investigate, back up and restore an instance."""
+    unreadable = Finding.DATA_UNREADABLE in verdict.findings
     if verdict.collected.plan:
-        return _plan_commands(verdict.instance, verdict.collected.plan)
+        found = _plan_commands(verdict.instance, verdict.collected.plan)
+        return [command for command in found if not (unreadable and command.purpose == TRIGGER_BACKUP)]
     identity = verdict.instance.id
     name = identity.name
     newest = verdict.history.newest_success
@@ -82,7 +84,7 @@ def commands(verdict: Verdict) -> list[Command]:
         Command("List its backups", _gcloud("backups", "list", instance=name, project=identity.project)),
         Command("List its operations", _gcloud("operations", "list", instance=name, project=identity.project)),
     ]
-    if not verdict.instance.can_have_backups:
+    if not verdict.instance.can_have_backups or unreadable:
         return found
     create = _gcloud("backups", "create", instance=name, project=identity.project)
     found.append(Command("Create a backup now", create))

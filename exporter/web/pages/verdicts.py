@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from exporter.config import format_duration
 from exporter.facts.backup_plans import UNREAD
+from exporter.facts.counters import Counters
 from exporter.facts.snapshot import ProjectStatus
 from exporter.verdict.assess import Freshness, Verdict
 from exporter.verdict.changes import Change, began, change_without_polls, next_change
@@ -32,7 +33,6 @@ class Loss:
     """
 
     age: timedelta | None
-    limit: timedelta
     beyond: bool
     unreadable: bool = False
 
@@ -67,13 +67,12 @@ def badge(state: Protection, *, current: bool = True) -> Badge:
 
 
 def loss(verdict: Verdict, now: datetime) -> Loss:
-    """What a restore would lose, and the limit of the policy."""
+    """What a restore would lose, and whether that is more than the policy allows."""
     point = verdict.recovery_point
     unreadable = Finding.DATA_UNREADABLE in verdict.findings
     age = now - point if point and not unreadable else None
-    limit = verdict.policy.max_age
-    beyond = verdict.state is not Protection.EXEMPT and (age is None or age > limit)
-    return Loss(age, limit, beyond, unreadable)
+    beyond = verdict.state is not Protection.EXEMPT and (age is None or age > verdict.policy.max_age)
+    return Loss(age, beyond, unreadable)
 
 
 def freshness(verdict: Verdict, evaluation: Evaluation) -> Freshness:
@@ -101,6 +100,22 @@ def reasons_with_age(verdict: Verdict, evaluation: Evaluation, *, current: bool)
     return (f"not read by the last poll; {state_word(verdict.state)} by the last known facts", *sentences)
 
 
+def without_success(verdict: Verdict, counters: Counters) -> tuple[str, str]:
+    """Whether an instance without a backup ever had one, briefly and in full; empty for other instances."""
+    if Finding.NEVER_SUCCEEDED not in verdict.findings:
+        return "", ""
+    if verdict.collected.plan:
+        return "none", "none: its backup plan shows no successful backup"
+    created = verdict.instance.created
+    if counters.success_known or any(run.status.deleted for run in verdict.history.runs):
+        return "none left", "none left: backups of the instance have been deleted"
+    if not created or counters.forgotten_before or counters.first_seen - created > verdict.policy.grace:
+        return "none known", "none known: the API lists no successful backup, and does not list deleted ones"
+    delay = format_duration(max(counters.first_seen - created, timedelta()))
+    seen = f"the exporter first saw the instance, {delay} after its creation"
+    return "never", f"never: no backup has succeeded since {seen}"
+
+
 def next_step(verdict: Verdict) -> str:
     """What to do about the worst finding; empty if there is none."""
     if verdict.state is Protection.UNKNOWN:
@@ -111,7 +126,10 @@ def next_step(verdict: Verdict) -> str:
 def step(finding: Finding, verdict: Verdict) -> str:
     """What to do about a finding."""
     words = PLAN_NEXT_STEPS.get(finding) if verdict.collected.plan else None
-    return words or NEXT_STEPS[finding]
+    text = words or NEXT_STEPS[finding]
+    if finding is not Finding.DATA_UNREADABLE and Finding.DATA_UNREADABLE in verdict.findings:
+        return f"When the key can be used again: {text[0].lower()}{text[1:]}"
+    return text
 
 
 def alert(finding: Finding, verdict: Verdict) -> str:

@@ -8,7 +8,7 @@ import pytest
 from exporter.facts.daily import InstanceDay, ProjectDay, start_of
 from exporter.facts.model import BackupRun, BackupType, RunStatus
 from exporter.facts.packed_runs import PackedRuns
-from exporter.web.pages.days import LETTERS, MEANINGS, DayCell, DayKind, day_cells, description
+from exporter.web.pages.days import LETTERS, MEANINGS, DayCell, DayKind, day_cells, description, windows_missed
 from tests.support.builders import DAY, HOUR, NOW, run
 
 TODAY = NOW.date()
@@ -110,6 +110,21 @@ def test_days_in_words_are_grouped() -> None:
     runs = [run(ago=DAY), run(ago=2 * DAY), run(RunStatus.FAILED, ago=3 * DAY)]
     cells = day_cells([], PackedRuns.of(runs), TODAY - 3 * DAY, TODAY, TODAY)
     assert description(cells) == "Nov 20: failed; Nov 21 to Nov 22: successful; Nov 23: not observed"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "missed"),
+    [
+        ([DayKind.NO_RUN, DayKind.SUCCESSFUL, DayKind.NO_RUN, DayKind.OVERDUE, DayKind.PENDING], 2),
+        ([DayKind.NO_RUN, DayKind.NO_RUN, DayKind.NO_RUN], 2),
+        ([DayKind.NOT_OBSERVED, DayKind.NO_RUN, DayKind.PENDING], 1),
+        ([DayKind.NO_RUN, DayKind.FAILED, DayKind.NO_RUN], 0),
+        ([], 0),
+    ],
+)
+def test_missed_windows_are_counted_from_the_last_closed_one(kinds: list[DayKind], missed: int) -> None:
+    days = [DayCell(TODAY - number * DAY, kind) for number, kind in enumerate(reversed(kinds))]
+    assert windows_missed(days[::-1], YESTERDAY) == missed
 
 
 def test_cells_are_consecutive_days_oldest_first() -> None:

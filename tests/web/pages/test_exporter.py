@@ -13,7 +13,7 @@ import pytest
 from exporter.config import Config
 from exporter.facts.model import PollResult
 from exporter.facts.record import ProjectScan
-from exporter.facts.snapshot import ProjectStatus, SearchStatus, Snapshot
+from exporter.facts.snapshot import DiscoveryMethod, ProjectStatus, SearchStatus, Snapshot
 from exporter.runtime import ApiUsage, Exporter
 from exporter.simulator import WORLDS, Fault, Simulator
 from exporter.verdict.evaluate import Evaluation, evaluate
@@ -29,7 +29,7 @@ USAGE = ApiUsage(300, 300.0, [], {})
 
 def status(project: str, result: PollResult | None, message: str = "", **changes: Any) -> ProjectStatus:
     """A project that was last read ten minutes ago."""
-    scan = ProjectScan(NOW - 10 * MINUTE, NOW - HOUR)
+    scan = ProjectScan(NOW - 10 * MINUTE, NOW - HOUR, listed=1)
     polls = dict.fromkeys(PollResult, 0) | ({result: 3} if result else {})
     return replace(ProjectStatus(project, result, message, scan=scan, polls=polls), **changes)
 
@@ -65,6 +65,51 @@ def test_projects_that_need_attention_come_first() -> None:
     assert (shown.total, shown.current) == (5, 1)
     assert shown.projects[0].text == "grant cloudsql.instances.list"
     assert "europe-west4" in shown.projects[2].text
+
+
+def test_projects_without_instances_or_api_need_no_attention() -> None:
+    empty = ProjectScan(NOW - 70 * MINUTE, NOW - DAY, listed=0)
+    shown = page(
+        status("a-disabled", PollResult.API_DISABLED, "403; enable it", scan=None, found=True),
+        status("b-empty", PollResult.SUCCESS, scan=empty, found=True),
+        status("c-named", PollResult.SUCCESS, scan=replace(empty, read_at=NOW)),
+        status("d-failing", PollResult.API_DISABLED, "403; enable it", scan=None),
+    )
+    assert [(row.status.project, row.badge.word, row.text) for row in shown.projects] == [
+        ("d-failing", "api disabled", "403; enable it"),
+        ("a-disabled", "not enabled", "found by a search; the Cloud SQL Admin API is not enabled; polled every 1h"),
+        ("b-empty", "empty", "no instance; polled every 1h"),
+        ("c-named", "empty", "no instance"),
+    ]
+    assert [row.unknown_at for row in shown.projects] == [None] * 4
+    assert shown.states == {"read": 0, "empty": 2, "api_disabled": 1, "failing": 1}
+
+
+def test_folders_and_organizations_tell_how_their_projects_are_found() -> None:
+    targets = [
+        {"folder": "12", "impersonate": "reader@x"},
+        {"organization": "1"},
+        {"organization": "2", "instances": {"include": ["a"]}},
+    ]
+    shown = page(
+        searches={
+            "folders/12": SearchStatus(True, True, ("a", "b"), method=DiscoveryMethod.INVENTORY),
+            "organizations/1": SearchStatus(True, True, method=DiscoveryMethod.WALK),
+            "organizations/2": SearchStatus(
+                up=False, message="403", missing_permission="cloudasset.assets.searchAllResources", account="other@x"
+            ),
+        },
+        settings=config(targets=targets),
+    )
+    assert [(row.kind, row.name, row.instances, row.badge.word, row.text, row.projects) for row in shown.targets] == [
+        ("folder", "12", "all, read as reader@x", "success", "found in Cloud Asset Inventory", 2),
+        ("organization", "1", "all", "success", "found folder by folder; no project found", 0),
+        ("organization", "2", "a", "failed", "403", 0),
+    ]
+    assert shown.targets[2].command == (
+        "gcloud organizations add-iam-policy-binding 2 --member=serviceAccount:other@x --role=roles/cloudasset.viewer "
+        "--condition=None"
+    )
 
 
 def test_a_failing_project_tells_when_its_verdicts_become_unknown() -> None:

@@ -7,9 +7,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import pytest
 
 from exporter.config import Policy
-from exporter.facts.model import BackupRun, InstanceId, InstanceType, RunStatus
+from exporter.facts.backup_plans import InstancePlan, PlanAssociation, PlanRule
+from exporter.facts.model import BackupRun, InstanceId, InstanceType, RunStatus, SuspensionReason
 from exporter.verdict.rules import Finding, Protection
 from exporter.web.pages.links import (
+    TRIGGER_BACKUP,
     Sites,
     commands,
     dashboard,
@@ -77,6 +79,21 @@ def test_a_replica_has_no_commands_to_back_up_or_restore() -> None:
     replica = replace(INSTANCE, type=InstanceType.READ_REPLICA_INSTANCE)
     purposes = [command.purpose for command in commands(verdict_on(instance=replica))]
     assert purposes == ["Show the instance", "List its backups", "List its operations"]
+
+
+def test_while_the_key_is_revoked_nothing_can_be_backed_up_or_restored() -> None:
+    revoked = replace(INSTANCE, suspension_reasons=(SuspensionReason.KMS_KEY_ISSUE,))
+    found = commands(verdict_on(run(), instance=revoked))
+    assert [command.purpose for command in found] == ["Show the instance", "List its backups", "List its operations"]
+
+
+def test_while_the_key_is_revoked_no_backup_by_a_plan_is_offered() -> None:
+    association = PlanAssociation("a", "projects/p/locations/eu/backupPlans/gold", rules=(PlanRule("daily"),))
+    found = verdict_on()
+    found = replace(found, collected=replace(found.collected, plan=InstancePlan(association=association)))
+    assert TRIGGER_BACKUP in [command.purpose for command in commands(found)]
+    unreadable = replace(found, findings=(Finding.DATA_UNREADABLE,))
+    assert TRIGGER_BACKUP not in [command.purpose for command in commands(unreadable)]
 
 
 def test_a_shell_reads_hostile_names_as_single_words() -> None:

@@ -1,8 +1,10 @@
 """The status page: rows, counts and links between selections."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from exporter.facts.model import PollResult, RunStatus
+from exporter.facts.snapshot import ProjectStatus
 from exporter.verdict.evaluate import Evaluation
 from exporter.verdict.listing import Listing, Selection
 from exporter.verdict.rules import Protection
@@ -56,7 +58,7 @@ def test_a_row_says_since_when_why_what_would_be_lost_and_what_to_do() -> None:
         "the last automated run failed: INTERNAL_ERROR",
     )
     assert row.since == NOW - 2 * DAY + 30 * HOUR
-    assert (row.loss.age, row.loss.limit, row.loss.beyond) == (2 * DAY, 30 * HOUR, True)
+    assert (row.loss.age, row.loss.beyond) == (2 * DAY, True)
     assert row.next_step.startswith("Create a backup now")
     assert row.change
     assert (row.change.at - NOW, row.change.state) == (
@@ -75,6 +77,41 @@ def test_where_facts_do_not_tell_since_when_the_recorded_days_do() -> None:
     )
     row = page(found=evaluation(status(disabled)), cells=cells).rows[0]
     assert (row.since, row.since_day) == (None, today - DAY)
+
+
+def test_an_instance_without_a_backup_says_how_many_windows_it_missed() -> None:
+    cells = [DayCell(NOW.date() - number * DAY, DayKind.NO_RUN) for number in range(4, -1, -1)]
+    pending = [*cells[:-1], replace(cells[-1], kind=DayKind.PENDING)]
+    for shown, windows in ((cells, "5 backup windows"), (cells[-1:], "backup window"), (pending, "backup window")):
+        row = page("q=empty", cells=tuple(shown)).rows[0]
+        assert row.reasons == ("there is no backup to restore", f"no automated run in the last {windows}")
+        assert row.without_success[0] == "none known"  # the exporter first saw it long after its creation
+
+
+def test_the_legend_has_the_kinds_of_days_that_occur() -> None:
+    today = NOW.date()
+    cells = (DayCell(today - DAY, DayKind.NO_RUN), DayCell(today, DayKind.SUCCESSFUL))
+    assert page(cells=cells).kinds == [DayKind.SUCCESSFUL, DayKind.NO_RUN]
+    assert page("q=nothing", cells=cells).kinds == []
+    assert [heading.title for heading in page().columns[-1]] == ["Last 14 days", "Nov\u00a010\u00a0to\u00a0Nov\u00a023"]
+
+
+def test_projects_of_which_nothing_is_known_are_counted_if_they_are_selected() -> None:
+    failing = ProjectStatus("sealed", PollResult.FORBIDDEN, "grant a role")
+    waiting = ProjectStatus("later")
+    found = evaluation(status(record("fresh", [run()])), failing, waiting, ProjectStatus("off", PollResult.SUCCESS))
+    assert page(found=found).unread_projects == 2
+    assert page("project=sealed", found=found).unread_projects == 1
+    assert page("project=shop-prod", found=found).unread_projects == 0
+
+
+def test_the_newest_and_the_oldest_facts_have_their_time() -> None:
+    found = evaluation(
+        status(record("fresh", [run()]), carried_over={"lost": NOW - HOUR}),
+        status(record("far", [run()], project="museum"), read_at=NOW - MINUTE),
+    )
+    assert page(found=found).facts_read_at == (NOW, NOW - HOUR)
+    assert page(found=evaluation(ProjectStatus("later"))).facts_read_at == ()
 
 
 def test_counts_link_to_their_state_and_a_selected_one_back() -> None:
@@ -108,6 +145,11 @@ def test_only_some_of_a_state_may_be_outdated() -> None:
     only_fresh = next(count for count in page("project=shop-prod", found=found).counts if count.count)
     assert (only_fresh.count, only_fresh.outdated) == (1, 0)
     assert set(statuses(found)) == {"shop-prod", "museum"}
+
+
+def test_the_title_has_the_counts_of_states_that_need_attention() -> None:
+    assert [count.badge.style for count in page().title_counts] == ["unprotected", "at_risk"]
+    assert [count.badge.style for count in page("q=fresh").title_counts] == ["protected"]
 
 
 def test_pages_link_to_each_other_and_keep_the_filters() -> None:
