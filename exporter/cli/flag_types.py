@@ -1,6 +1,7 @@
 """Types of flag values: each reads the text of a flag, or raises ArgumentTypeError with what is wrong."""
 
 import argparse
+import re
 from collections.abc import Callable
 from datetime import date
 from functools import wraps
@@ -102,7 +103,7 @@ def fault(text: str) -> Fault:
 def day(text: str) -> date:
     """`YYYY-MM-DD`."""
     try:
-        if len(text) == 10:
+        if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):  # Python also reads other forms, such as 2026-W48-2
             return date.fromisoformat(text)
     except ValueError:
         pass

@@ -56,7 +56,8 @@ class PollerDependencies:
     returns the label value of an error code. `on_unreadable` is called with the kind of each item that is not fully
     readable, `on_change` when the snapshot has changed. `stop`, which the workers set when they are stopped, ends
     polling and every wait of the source. `monotonic` is a clock in seconds; `observed` holds, by that clock, when the
-    last poll of each project ended. `due` holds when each project without instances is due, on the process's clock.
+    last poll of each project that is a target ended. `due` holds when each project without instances is due, on the
+    process's clock.
     """
 
     source: Callable[[float, str | None], Source]
@@ -196,7 +197,12 @@ class Poller:
     def _resolve_targets(self) -> Targets:
         # Before a first search has been tried, saved projects wait for its result.
         known = self.snapshot.projects if self.snapshot.searches or self._workers.finished() else ()
-        return resolve(self._config.targets, self.snapshot.searches, known, self._shard)
+        targets = resolve(self._config.targets, self.snapshot.searches, known, self._shard)
+        observed = self._dependencies.observed
+        for project in list(observed):
+            if project not in targets.selectors:  # should it be a target again, its first poll begins its observation
+                del observed[project]
+        return targets
 
     def _update_targets(self) -> None:
         """Resolve the targets, and forget projects and searches that are no longer among them."""
@@ -297,7 +303,9 @@ class Poller:
         if record and project in dependencies.observed:
             passed = timedelta(seconds=monotonic - dependencies.observed[project])
             elapsed = max(elapsed, min(passed, now - record.project.observed_until))
-        dependencies.observed[project] = monotonic
+        with self._lock:
+            if self._still_targeted(project):
+                dependencies.observed[project] = monotonic
         cached = self.verdicts.get(project)
 
         def known(timestamp: datetime) -> list[Verdict]:

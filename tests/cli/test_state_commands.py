@@ -59,6 +59,12 @@ def test_period_of_a_report(
     assert (found[0], len(found)) == (first, days)
 
 
+@pytest.mark.parametrize("flags", [["--to=0001-01-30"], ["--from=9999-12-25", "--to=9999-12-31"]])
+def test_period_at_the_ends_of_the_calendar(flags: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("report", FLAG.format(folder), *flags) == 0
+    assert "No database is known for this period." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -66,6 +72,8 @@ def test_period_of_a_report(
         (["--from=2026-11-24"], "--from 2026-11-24 is after --to 2026-11-23"),
         (["--from=24.11.2026"], "'24.11.2026' is not a date such as 2026-11-24"),
         (["--to=20261124"], "'20261124' is not a date such as 2026-11-24"),
+        (["--to=2026-W48-2"], "'2026-W48-2' is not a date such as 2026-11-24"),
+        (["--to=0001-01-29"], "30 days up to --to 0001-01-29 begin before the first date, 0001-01-01; set --from"),
         (["--to=2026-11-31"], "'2026-11-31' is not a date such as 2026-11-24"),
         (["--output=pdf"], "invalid choice: 'pdf'"),
     ],
@@ -91,6 +99,19 @@ def test_report_of_several_folders_beside_an_exporter(
         assert ledger.persistent
     assert [found["instance_id"] for found in document["instances"]] == ["users", "orders"]
     assert document["fleet"] == {"days_observed": 31, "days_within_policy": 31}
+
+
+def test_state_that_is_named_twice_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(folder)
+    for other in (folder, Path("data"), folder / ".." / "data", tmp_path / "link"):
+        assert run("report", FLAG.format(folder), FLAG.format(other), "--output=csv") == 2
+        output = capsys.readouterr()
+        expected = f"--state.path {folder} and --state.path {other} have the same state; name it once"
+        assert (output.out, expected in " ".join(output.err.split())) == ("", True)
+    assert run("report", FLAG.format(folder), FLAG.format("none"), "--output=csv") == 1
 
 
 def test_report_reads_the_folder_of_the_configuration(

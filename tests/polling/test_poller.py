@@ -23,7 +23,7 @@ from exporter.simulator import WORLDS, SimulatedClock, World
 from exporter.state.ledger import Ledger, MemoryLedger
 from exporter.verdict.evaluate import Evaluation, evaluate
 from exporter.verdict.rules import Protection
-from tests.support.builders import EXPORTER_INFO, HOUR, NOW, SECOND, WorldSource, config, eventually, world
+from tests.support.builders import DAY, EXPORTER_INFO, HOUR, NOW, SECOND, WorldSource, config, eventually, world
 
 
 class FaultySource(WorldSource):
@@ -390,6 +390,33 @@ def test_daily_record_of_polls_failures_and_a_reload(source: FaultySource) -> No
     ((project, day),) = ledger.days("museum", "running", NOW.date(), NOW.date())
     assert project.share(day) == 4 / 24
     assert (day.state, day.outcome, day.within_policy) == ("unknown", RunStatus.SUCCESSFUL, False)
+
+
+@pytest.mark.parametrize("by", ["reload", "search"])
+def test_time_in_which_a_project_is_no_target_is_not_observed(source: FaultySource, by: str) -> None:
+    """Two polls with an hour between them, half a day in which the project is no target, and two polls again."""
+    clock = source.world.clock
+    assert isinstance(clock, SimulatedClock)
+    ledger, observed, known = MemoryLedger(), dict[str, float](), Snapshot()
+    projects = source.world.projects
+    begin = NOW.replace(hour=0) + DAY
+    clock.advance(begin - clock())
+    for hour in (0, 1, 2, 8, 14, 15):
+        targeted = hour in (0, 1, 14, 15)
+        clock.advance(begin + hour * HOUR - clock())
+        if by == "search":
+            source.world.projects = projects if targeted else {"shop-prod": projects["shop-prod"]}
+            settings = config(targets=[{"search": "state:ACTIVE"}])
+        else:
+            settings = config(projects=("museum" if targeted else "shop-prod",))
+        needed = replace(
+            dependencies(source, settings, ledger), monotonic=lambda: clock().timestamp(), observed=observed
+        )
+        known = Poller(settings, needed, known).poll_once()
+        assert ("museum" in observed) == targeted
+    ((project, day),) = ledger.days("museum", "running", begin.date(), begin.date())
+    assert project.share(day) == 2 / 24
+    assert (day.state, day.within_policy) == ("protected", True)
 
 
 def test_first_poll_after_a_start_begins_the_observation(source: FaultySource) -> None:
