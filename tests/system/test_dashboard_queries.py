@@ -121,7 +121,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
         "backup_dr": True,
     }
     targets = [{"search": "state:ACTIVE"}]
-    stage = TestBed(folder, projects, start, targets=targets, poll={"interval": "40ms"}, collect=collect)
+    poll = {"interval": "40ms", "empty_interval": "40ms"}
+    stage = TestBed(folder, projects, start, targets=targets, poll=poll, collect=collect)
     exporter = stage.forker.spawn()
     assert stage.caught_up()
     replica = Replica(stage, folder)
@@ -151,7 +152,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
         denied = 'cloudsql_backup_exporter_api_requests_total{code="403"}'
         assert eventually(lambda: len(query(url, f"rate({denied}[1m]) > 0")) > 1)
         stage.simulator.faults.clear()
-        up_again = "count(last_over_time(cloudsql_backup_exporter_project_up[1m]) == 1) == 3"
+        up_again = f"count(last_over_time(cloudsql_backup_exporter_project_up[1m]) == 1) == {len(projects)}"
         assert eventually(lambda: bool(query(url, up_again)))
         yield Environment(url, stage, exporter, replica)
     other.shutdown()
