@@ -58,8 +58,9 @@ class Totals:
 class ReportInstance:
     """An instance with every day of the period.
 
-    `created` is the day on which it was created, if that is known; `last_seen` is the last one on which it was
-    observed, if it is gone since.
+    `created` is the day on which it was created, if that is known; `first_seen` is the first one on which it was
+    observed, `last_seen` the last one, if it is gone since: neither need be in the period. `project_days` are the days
+    of the period on which its project was read, `project_since` is the first recorded one of all.
     """
 
     project: str
@@ -67,6 +68,9 @@ class ReportInstance:
     days: Sequence[ReportDay]
     created: date | None = None
     last_seen: date | None = None
+    first_seen: date | None = None
+    project_since: date | None = None
+    project_days: frozenset[date] = frozenset()
 
     @cached_property
     def totals(self) -> Totals:
@@ -84,6 +88,11 @@ class Report:
     generated_at: datetime
     version: str
     instances: Sequence[ReportInstance]
+
+    @property
+    def today(self) -> date:
+        """The day on which the report is made; it is not over."""
+        return self.generated_at.date()
 
     @cached_property
     def projects(self) -> Mapping[str, Totals]:
@@ -125,22 +134,30 @@ def report(folders: Iterable[Sequence[SavedInstance]], period: Period, version: 
 
 
 def _instance(saved: Sequence[SavedInstance], period: Period) -> ReportInstance | None:
-    """One instance; None if it was created after the period."""
+    """One instance; None if it was created after the period.
+
+    Its project was read where each folder with the instance says so: another shard may have read other instances.
+    """
     saved = sorted(saved, key=_last_observed)  # what was known last wins
     created = next((instance.created.date() for instance in reversed(saved) if instance.created), None)
     recorded = sorted((part for instance in saved for part in instance.days), key=lambda part: part[0].observed_until)
-    if not recorded and created and created > period.last:
+    first_seen = min((instance.first_day for instance in saved if instance.first_day), default=None)
+    if created and created > period.last and not (first_seen and first_seen <= period.last):
         return None
     parts: dict[date, list[ReportDay]] = {}
     for project, instance_day in recorded:
         parts.setdefault(project.day, []).append(_day(project, instance_day, period.now))
-    gone = recorded and not any(instance.present for instance in saved)
+    gone = not any(instance.present for instance in saved)
+    last_seen = max((instance.last_day for instance in saved if instance.last_day), default=None)
     return ReportInstance(
         project=saved[0].project,
         instance_id=saved[0].name,
         days=[_merged(parts[day]) if day in parts else ReportDay(day) for day in period.days()],
         created=created,
-        last_seen=recorded[-1][0].day if gone else None,
+        last_seen=last_seen if gone else None,
+        first_seen=first_seen,
+        project_since=min((instance.project_since for instance in saved if instance.project_since), default=None),
+        project_days=frozenset.intersection(*(instance.project_days for instance in saved)),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from exporter.config import format_duration
 from exporter.report.data import DAY, Report, ReportDay, ReportInstance
+from exporter.report.unobserved import GAPS, reason
 from exporter.verdict.rules import Protection
 from exporter.web.pages.days import DayKind
 
@@ -28,7 +29,7 @@ _CAUSES: Mapping[DayKind, str] = {
     DayKind.IN_PROGRESS: "the backup did not end",
     DayKind.NO_RUN: "no backup ran",
     DayKind.PENDING: "no backup had run yet",
-    DayKind.NOT_OBSERVED: "no backup is known, and the exporter was not running all day",
+    DayKind.NOT_OBSERVED: "no backup is known, and not all of the day was observed",
 }
 
 
@@ -51,7 +52,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Days that were not observed, or only in part, and the databases of which this holds, by project."""
+    """Days that were not observed, or only in part, and the databases of which this holds, by project.
+
+    The text of the period is the reason, or the share that was observed.
+    """
 
     period: Period
     all_databases: bool
@@ -90,8 +94,8 @@ def summary(report: Report) -> Summary:
         exempt=[instance for instance in others if any(day.observed for day in instance.days)],
         not_observed=[instance for instance in others if not any(day.observed for day in instance.days)],
         gone=[instance for instance in report.instances if instance.last_seen],
-        gaps=_gaps(report, lambda day: None if day.observed else ""),
-        partial=_gaps(report, _partly_observed),
+        gaps=_gaps(report, lambda _instance, _day, reason: reason),
+        partial=_gaps(report, lambda instance, day, _reason: _share_of_part(instance, day, report.today)),
     )
 
 
@@ -106,18 +110,6 @@ def missed_periods(instance: ReportInstance) -> list[Period]:
         )
         for period in _consecutive(positions, lambda position: instance.days[position].day)
     ]
-
-
-def existed(instance: ReportInstance, day: date) -> bool:
-    """Whether a database was there on a day, as far as is known."""
-    first = next((recorded.day for recorded in instance.days if recorded.observed), None)
-    before = instance.created and day < instance.created and (first is None or day < first)
-    return not before and (instance.last_seen is None or day <= instance.last_seen)
-
-
-def unobserved(instance: ReportInstance) -> int:
-    """The number of days on which a database was there, but not observed."""
-    return sum(not day.observed and existed(instance, day.day) for day in instance.days)
 
 
 def days_text(days: Sequence[date]) -> str:
@@ -155,7 +147,7 @@ def _causes(days: Sequence[ReportDay], start: int, end: int) -> Iterator[str]:
     causes = [day for day in causes if day.observed] or causes
     for kind, group in groupby(causes, key=lambda day: (day.kind, day.observed)):
         of_kind = list(group)
-        yield f"{_CAUSES[kind[0]] if kind[1] else 'the exporter was not running'}{_on(of_kind, ())}"
+        yield f"{_CAUSES[kind[0]] if kind[1] else 'nothing was observed'}{_on(of_kind, ())}"
     good = [day for day in days[start:end] if day.kind is DayKind.SUCCESSFUL]
     after = [day for day in good if not causes or day.day > causes[-1].day]
     if after:
@@ -181,20 +173,26 @@ def _unprotected(instance: ReportInstance) -> list[Period]:
     return [Period(days_text(period), len(period)) for period in _consecutive(days, lambda day: day)]
 
 
-def _partly_observed(day: ReportDay) -> str | None:
+def _share_of_part(instance: ReportInstance, day: ReportDay, today: date) -> str | None:
+    """The share that was observed of a day, if it is over and the database was there from its beginning to its end."""
     share = day.observed_share
-    return None if share is None or share >= NEARLY_WHOLE else percent(share)
+    partial = share is not None and share < NEARLY_WHOLE
+    return percent(share) if partial and day.day not in (today, instance.created, instance.last_seen) else None
 
 
-def _gaps(report: Report, note_of: Callable[[ReportDay], str | None]) -> list[Gap]:
-    """The days with a note, of databases that were there; consecutive days of the same databases together."""
+def _gaps(report: Report, note_of: Callable[[ReportInstance, ReportDay, str | None], str | None]) -> list[Gap]:
+    """The days with a note, of databases that were there; consecutive days of the same databases together.
+
+    A note depends on the reason for which the day was not observed, if it was not.
+    """
     by_note: dict[str, dict[date, list[ReportInstance]]] = {}
     existing: dict[date, int] = {}
     for instance in report.instances:
         for day in instance.days:
-            if existed(instance, day.day):
+            why = None if day.observed else reason(instance, day.day, report.today)
+            if why is None or why in GAPS:
                 existing[day.day] = existing.get(day.day, 0) + 1
-                if (note := note_of(day)) is not None:
+                if (note := note_of(instance, day, why)) is not None:
                     by_note.setdefault(note, {}).setdefault(day.day, []).append(instance)
     gaps: list[tuple[date, Gap]] = []
     for note, by_day in by_note.items():

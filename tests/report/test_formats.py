@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from exporter.report.data import Report
 from exporter.report.formats import csv_text, digest, json_text
 from exporter.report.html import html_text
 from exporter.report.summary import percent
+from exporter.report.unobserved import Reason
 from exporter.web.pages.days import DayKind
 from tests.report.test_summary import NOT_OBSERVED, good, instance, missed, report_on
+from tests.support.builders import NOW
 from tests.support.hostile import HOSTILE_NAMES
 from tests.support.html import html_problems
 
@@ -150,9 +153,20 @@ def test_html_tells_what_was_missed_when_and_why_and_what_was_not_observed() -> 
         "The backup failed on Nov 3; the backup of Nov 4 succeeded; a restore would have lost up to 1d 9h of changes."
     )
     assert ["shop / orders", "2 of 3", "2026-11-03 to 2026-11-04 2 days", reason] in rows
-    assert ["2026-11-02", "1", "shop: orders"] in rows
-    assert ["2026-11-04", "1", "shop: users"] in rows
+    assert ["2026-11-02", "1", "shop: orders", Reason.NOT_READ] in rows
+    assert ["2026-11-04", "1", "shop: users", Reason.NOT_READ] in rows
     assert ["2026-11-01", "50.0 %", "shop: orders"] in rows
+
+
+def test_html_tells_that_the_last_day_is_not_over_and_later_ones_have_not_begun() -> None:
+    html = html_text(replace(REPORT, generated_at=datetime(2026, 11, 3, 12, tzinfo=UTC)))
+    assert "days are in UTC; 2026-11-03 is not over; later days have not begun</dd>" in html
+    rows = [[" ".join(cell.split()) for cell in row] for table in Table(html).tables for row in table]
+    assert ["2026-11-04", "◌ not yet", "", "", "", "", ""] in rows
+    assert not [row for row in rows if row[0] == "2026-11-04" and "users" in " ".join(row)]
+    complete = html_text(replace(REPORT, instances=[instance(good(), good(), good(), NOT_OBSERVED)], generated_at=NOW))
+    assert "2026-11-04" in complete.split('id="gaps"')[1].split("</section>")[0]
+    assert "is not over" not in complete.split("</header>")[0]
 
 
 def test_calendar_draws_each_day_and_frames_the_missed_ones() -> None:
