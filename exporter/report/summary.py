@@ -122,6 +122,12 @@ def percent(share: float | None) -> str:
     return "" if share is None else f"{floor(share * 1000 + 1e-6) / 10:.1f} %"
 
 
+def at_most(seconds: int) -> str:
+    """A duration in up to two units, rounded up: it is never longer than the text says."""
+    unit = 3600 if seconds > 86400 else 60 if seconds > 3600 else 1
+    return format_duration(timedelta(seconds=-(-seconds // unit) * unit))
+
+
 def _reason(days: Sequence[ReportDay], start: int, end: int) -> str:
     """Why the objective was missed on the days from one position up to another: the runs, and what would be lost."""
     missed = days[start:end]
@@ -131,7 +137,7 @@ def _reason(days: Sequence[ReportDay], start: int, end: int) -> str:
         parts += _causes(days, start, end)
         ages = [day.worst_age_seconds for day in missed if day.worst_age_seconds is not None]
         if ages:
-            parts.append(f"a restore would have lost up to {format_duration(timedelta(seconds=max(ages)))} of changes")
+            parts.append(f"a restore would have lost up to {at_most(max(ages))} of changes")
         nothing = [day for day in missed if day.worst_age_seconds is None]
         if nothing:
             parts.append(f"nothing could be restored{_on(nothing, missed)}")
@@ -145,13 +151,20 @@ def _causes(days: Sequence[ReportDay], start: int, end: int) -> Iterator[str]:
     candidates = [*reversed(list(before)), *days[start:end]]
     causes = [day for day in candidates if day.kind not in _NO_CAUSE]
     causes = [day for day in causes if day.observed] or causes
-    for kind, group in groupby(causes, key=lambda day: (day.kind, day.observed)):
-        of_kind = list(group)
-        yield f"{_CAUSES[kind[0]] if kind[1] else 'nothing was observed'}{_on(of_kind, ())}"
+    for cause, group in groupby(causes, key=_cause):
+        yield f"{cause}{_on(list(group), ())}"
     good = [day for day in days[start:end] if day.kind is DayKind.SUCCESSFUL]
     after = [day for day in good if not causes or day.day > causes[-1].day]
     if after:
         yield f"the backup of {_short(after[0].day)} succeeded" + ("" if causes else ", later than the policy allows")
+
+
+def _cause(day: ReportDay) -> str:
+    if not day.observed:
+        return "nothing was observed"
+    if day.kind is DayKind.NO_RUN and not day.due:  # the record does not tell why, for example backups are off
+        return "no backup ran, and none was due"
+    return _CAUSES[day.kind]
 
 
 def _on(some: Sequence[ReportDay], days: Sequence[ReportDay]) -> str:

@@ -150,7 +150,7 @@ def test_html_tells_what_was_missed_when_and_why_and_what_was_not_observed() -> 
     assert "1 of 2 databases missed their backup objective</b> on at least one day: on 2 of 4 database days." in text
     rows = [[" ".join(cell.split()) for cell in row] for table in Table(html_text(REPORT)).tables for row in table]
     reason = (
-        "The backup failed on Nov 3; the backup of Nov 4 succeeded; a restore would have lost up to 1d 9h of changes."
+        "The backup failed on Nov 3; the backup of Nov 4 succeeded; a restore would have lost up to 1d 10h of changes."
     )
     assert ["shop / orders", "2 of 3", "2026-11-03 to 2026-11-04 2 days", reason] in rows
     assert ["2026-11-02", "1", "shop: orders", Reason.NOT_READ] in rows

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from exporter.report.data import Report, ReportDay, ReportInstance
-from exporter.report.summary import Entry, Gap, Period, missed_periods, percent, summary
+from exporter.report.summary import Entry, Gap, Period, at_most, missed_periods, percent, summary
 from exporter.report.unobserved import Reason, reason, unobserved
 from exporter.web.pages.days import DayKind as K
 from tests.support.builders import DAY, NOW
@@ -34,7 +34,7 @@ def report_on(*instances: ReportInstance, now: datetime = NOW) -> Report:
 
 
 NOT_OBSERVED = ReportDay(FIRST)
-LOSS = "a restore would have lost up to 1d 9h of changes"
+LOSS = "a restore would have lost up to 1d 10h of changes"  # 33 h 20 min
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,15 @@ LOSS = "a restore would have lost up to 1d 9h of changes"
         (
             [missed(K.NO_RUN, worst_age_seconds=None), missed(K.NO_RUN, worst_age_seconds=None)],
             [("2026-11-01 to 2026-11-02", "No backup ran on Nov 1 to Nov 2; nothing could be restored.")],
+        ),
+        (
+            [missed(K.NO_RUN, state="unprotected", due=0), missed(K.NO_RUN, state="unprotected")],
+            [
+                (
+                    "2026-11-01 to 2026-11-02",
+                    f"No backup ran, and none was due on Nov 1; no backup ran on Nov 2; {LOSS}.",
+                )
+            ],
         ),
         ([good(), NOT_OBSERVED], []),
     ],
@@ -171,6 +180,22 @@ def test_many_days_before_the_first_observation_take_time_in_proportion() -> Non
 def test_days_observed_in_part_have_their_share() -> None:
     result = summary(report_on(instance(good(observed_share=0.4585), good(observed_share=0.99), good())))
     assert result.partial == [Gap(Period("2026-11-01", 1, "45.8 %"), True, {"shop": ["orders"]})]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (348_476, "4d 1h"),
+        (345_600, "4d"),
+        (86_399, "1d"),
+        (86_401, "1d 1h"),
+        (3_601, "1h 1m"),
+        (3_600, "1h"),
+        (59, "59s"),
+    ],
+)
+def test_durations_are_not_rounded_down(seconds: int, text: str) -> None:
+    assert at_most(seconds) == text
 
 
 @pytest.mark.parametrize(("share", "text"), [(1.0, "100.0 %"), (0.9999, "99.9 %"), (0.997, "99.7 %"), (0, "0.0 %")])
