@@ -3,7 +3,7 @@
 Pure.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby, takewhile
@@ -67,7 +67,8 @@ class Summary:
     """A report in short.
 
     Only databases to which a policy applied on an observed day are `judged`. `unprotected` were so on days on which
-    they met their objective, for example since their key was revoked. `gone` were there at the beginning of the period.
+    they met their objective, for example since their key was revoked. `exempt` were so on every observed day,
+    `exempt_days` are those of all databases. `gone` were there at the beginning of the period.
     """
 
     judged: int
@@ -75,6 +76,7 @@ class Summary:
     missed: Sequence[Entry]
     unprotected: Sequence[Entry]
     exempt: Sequence[ReportInstance]
+    exempt_days: Sequence[Entry]
     not_observed: Sequence[ReportInstance]
     gone: Sequence[ReportInstance]
     gaps: Sequence[Gap]
@@ -92,6 +94,7 @@ def summary(report: Report) -> Summary:
         missed=missed,
         unprotected=[Entry(instance, periods) for instance in judged if (periods := _unprotected(instance))],
         exempt=[instance for instance in others if any(day.observed for day in instance.days)],
+        exempt_days=[Entry(instance, periods) for instance in report.instances if (periods := _exempt(instance))],
         not_observed=[instance for instance in others if not any(day.observed for day in instance.days)],
         gone=[instance for instance in report.instances if instance.last_seen],
         gaps=_gaps(report, lambda _instance, _day, reason: reason),
@@ -182,8 +185,20 @@ def _short(day: date) -> str:
 
 
 def _unprotected(instance: ReportInstance) -> list[Period]:
-    days = [day.day for day in instance.days if day.within_policy and day.state == Protection.UNPROTECTED]
-    return [Period(days_text(period), len(period)) for period in _consecutive(days, lambda day: day)]
+    return _periods(day.day for day in instance.days if day.within_policy and day.state == Protection.UNPROTECTED)
+
+
+def _exempt(instance: ReportInstance) -> list[Period]:
+    """The days on which a database was exempt; in one if these are all observed days, since gaps are told elsewhere."""
+    observed = [day for day in instance.days if day.observed]
+    exempt = [day.day for day in observed if day.within_policy is None]
+    if exempt and len(exempt) == len(observed):
+        return [Period("every observed day", len(exempt))]
+    return _periods(exempt)
+
+
+def _periods(days: Iterable[date]) -> list[Period]:
+    return [Period(days_text(period), len(period)) for period in _consecutive(list(days), lambda day: day)]
 
 
 def _share_of_part(instance: ReportInstance, day: ReportDay, today: date) -> str | None:

@@ -156,6 +156,7 @@ def test_html_tells_what_was_missed_when_and_why_and_what_was_not_observed() -> 
     assert ["2026-11-02", "1", "shop: orders", Reason.NOT_READ] in rows
     assert ["2026-11-04", "1", "shop: users", Reason.NOT_READ] in rows
     assert ["2026-11-01", "50.0 %", "shop: orders"] in rows
+    assert ["shop / users", "2", "2026-11-01 to 2026-11-02"] in rows  # exempt
 
 
 def test_html_tells_that_the_last_day_is_not_over_and_later_ones_have_not_begun() -> None:

@@ -109,6 +109,7 @@ def test_databases_are_counted_by_what_happened_to_them() -> None:
     assert [found.instance_id for found in (*result.exempt, *result.not_observed, *result.gone)] == [
         *("replica", "dark", "old"),
     ]
+    assert result.exempt_days == [Entry(instances[2], [Period("every observed day", 2)])]
     assert result.unprotected == [Entry(instances[4], [Period("2026-11-01", 1)])]
 
 
