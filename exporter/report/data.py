@@ -81,13 +81,17 @@ class ReportInstance:
 
 @dataclass(frozen=True)
 class Report:
-    """A report on the days from `first` to `last`, both included; instances are sorted by project and name."""
+    """A report on the days from `first` to `last`, both included; instances are sorted by project and name.
+
+    `unread` are projects that are known, but of which nothing was ever read.
+    """
 
     first: date
     last: date
     generated_at: datetime
     version: str
     instances: Sequence[ReportInstance]
+    unread: Sequence[str] = ()
 
     @property
     def today(self) -> date:
@@ -119,7 +123,9 @@ class Period:
         return [self.first + number * DAY for number in range((self.last - self.first).days + 1)]
 
 
-def report(folders: Iterable[Sequence[SavedInstance]], period: Period, version: str) -> Report:
+def report(
+    folders: Iterable[Sequence[SavedInstance]], period: Period, version: str, unread: Iterable[str] = ()
+) -> Report:
     """The report on what one or more state folders contain.
 
     Several folders are those of shards: where an instance moved from one to another, each has a part of its days. The
@@ -130,7 +136,9 @@ def report(folders: Iterable[Sequence[SavedInstance]], period: Period, version: 
         for instance in instances:
             by_name.setdefault((instance.project, instance.name), []).append(instance)
     found = (_instance(by_name[key], period) for key in sorted(by_name))
-    return Report(period.first, period.last, period.now, version, [instance for instance in found if instance])
+    return Report(
+        period.first, period.last, period.now, version, [instance for instance in found if instance], sorted(unread)
+    )
 
 
 def _instance(saved: Sequence[SavedInstance], period: Period) -> ReportInstance | None:

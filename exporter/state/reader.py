@@ -130,6 +130,20 @@ class SavedState:
             for project, name in sorted(created.keys() | there)
         ]
 
+    def found_projects(self) -> frozenset[str]:
+        """The projects that searches found last, without those in which the API was off."""
+        if self.version < _FIRST_WITH_COLLECTED:
+            return frozenset()
+        with _explained(self.file):
+            bodies = self._connection.execute("SELECT projects FROM search").fetchall()
+            searches = [rows.decode_search(body) for (body,) in bodies]
+        return frozenset(name for search in searches for name in set(search.projects) - set(search.api_disabled))
+
+    def read_projects(self) -> frozenset[str]:
+        """The projects that were ever read, and are not forgotten."""
+        with _explained(self.file):
+            return frozenset(project for (project,) in self._connection.execute("SELECT project FROM project"))
+
     def check(self) -> Contents:
         """Read everything, and check that it is sound."""
         with _explained(self.file):
