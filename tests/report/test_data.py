@@ -113,6 +113,12 @@ def test_an_instance_that_was_deleted_after_the_period_is_not_left_out() -> None
     assert (instance.last_seen, [day.observed for day in instance.days]) == (TODAY + 9 * DAY, [False] * 3)
 
 
+def test_an_instance_that_was_created_again_after_the_period_is_not_left_out() -> None:
+    again = replace(saved({}, created=NOW + 5 * DAY), first_day=TODAY - 40 * DAY, last_day=TODAY + 9 * DAY)
+    assert [instance.last_seen for instance in make([again]).instances] == [None]
+    assert make([replace(again, first_day=TODAY + 5 * DAY)]).instances == []
+
+
 def test_a_project_was_read_only_if_every_folder_with_the_instance_says_so() -> None:
     days = frozenset({TODAY, TODAY - DAY})
     one, other = replace(saved({1: GOOD}), project_days=days), saved({1: GOOD})
