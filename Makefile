@@ -65,4 +65,4 @@ golden: ## update the golden files; review the diff before committing it
 	@GOLDEN=write $(BIN)/pytest -q tests/metrics/test_golden.py
 
 clean: ## remove files created by setup and tests
-	rm -rf .venv tests/web/html/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build .coverage .coverage.* *.egg-info
+	rm -rf .venv tests/npm/node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build .coverage .coverage.* *.egg-info

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from exporter import __version__
 from exporter.cli.state_folder import configured_folder
-from exporter.cli.terminal import print_error, write
+from exporter.cli.terminal import print_advice, print_error, write
 from exporter.errors import ExitCode
 from exporter.report.data import DAY, Period, Report
 from exporter.report.data import report as build_report
@@ -41,10 +41,16 @@ def report(options: argparse.Namespace) -> ExitCode:
         print_error(f"--state.path {twice[0]} and --state.path {twice[1]} have the same state; name it once")
         return ExitCode.BAD_CONFIGURATION
     folders = []
+    found, read = set[str](), set[str]()
     for folder in paths:
         with closing(SavedState.of_folder(folder)) as state:
             folders.append(state.instances(first, last))
-    write(FORMATS[options.output](build_report(folders, Period(first, last, now), __version__)))
+            found |= state.found_projects()
+            read |= state.read_projects()
+    result = build_report(folders, Period(first, last, now), __version__, found - read)
+    if result.unread:
+        print_advice(f"not in the report, since they were never read: {', '.join(result.unread)}")
+    write(FORMATS[options.output](result))
     return ExitCode.OK
 
 

@@ -58,8 +58,9 @@ class Totals:
 class ReportInstance:
     """An instance with every day of the period.
 
-    `created` is the day on which it was created, if that is known; `last_seen` is the last one on which it was
-    observed, if it is gone since.
+    `created` is the day on which it was created, if that is known; `first_seen` is the first one on which it was
+    observed, `last_seen` the last one, if it is gone since: neither need be in the period. `project_days` are the days
+    of the period on which its project was read, `project_since` is the first recorded one of all.
     """
 
     project: str
@@ -67,6 +68,9 @@ class ReportInstance:
     days: Sequence[ReportDay]
     created: date | None = None
     last_seen: date | None = None
+    first_seen: date | None = None
+    project_since: date | None = None
+    project_days: frozenset[date] = frozenset()
 
     @cached_property
     def totals(self) -> Totals:
@@ -77,13 +81,22 @@ class ReportInstance:
 
 @dataclass(frozen=True)
 class Report:
-    """A report on the days from `first` to `last`, both included; instances are sorted by project and name."""
+    """A report on the days from `first` to `last`, both included; instances are sorted by project and name.
+
+    `unread` are projects that are known, but of which nothing was ever read.
+    """
 
     first: date
     last: date
     generated_at: datetime
     version: str
     instances: Sequence[ReportInstance]
+    unread: Sequence[str] = ()
+
+    @property
+    def today(self) -> date:
+        """The day on which the report is made; it is not over."""
+        return self.generated_at.date()
 
     @cached_property
     def projects(self) -> Mapping[str, Totals]:
@@ -110,7 +123,9 @@ class Period:
         return [self.first + number * DAY for number in range((self.last - self.first).days + 1)]
 
 
-def report(folders: Iterable[Sequence[SavedInstance]], period: Period, version: str) -> Report:
+def report(
+    folders: Iterable[Sequence[SavedInstance]], period: Period, version: str, unread: Iterable[str] = ()
+) -> Report:
     """The report on what one or more state folders contain.
 
     Several folders are those of shards: where an instance moved from one to another, each has a part of its days. The
@@ -121,26 +136,36 @@ def report(folders: Iterable[Sequence[SavedInstance]], period: Period, version: 
         for instance in instances:
             by_name.setdefault((instance.project, instance.name), []).append(instance)
     found = (_instance(by_name[key], period) for key in sorted(by_name))
-    return Report(period.first, period.last, period.now, version, [instance for instance in found if instance])
+    return Report(
+        period.first, period.last, period.now, version, [instance for instance in found if instance], sorted(unread)
+    )
 
 
 def _instance(saved: Sequence[SavedInstance], period: Period) -> ReportInstance | None:
-    """One instance; None if it was created after the period."""
+    """One instance; None if it was created after the period.
+
+    Its project was read where each folder with the instance says so: another shard may have read other instances.
+    """
     saved = sorted(saved, key=_last_observed)  # what was known last wins
     created = next((instance.created.date() for instance in reversed(saved) if instance.created), None)
     recorded = sorted((part for instance in saved for part in instance.days), key=lambda part: part[0].observed_until)
-    if not recorded and created and created > period.last:
+    first_seen = min((instance.first_day for instance in saved if instance.first_day), default=None)
+    if created and created > period.last and not (first_seen and first_seen <= period.last):
         return None
     parts: dict[date, list[ReportDay]] = {}
     for project, instance_day in recorded:
         parts.setdefault(project.day, []).append(_day(project, instance_day, period.now))
-    gone = recorded and not any(instance.present for instance in saved)
+    gone = not any(instance.present for instance in saved)
+    last_seen = max((instance.last_day for instance in saved if instance.last_day), default=None)
     return ReportInstance(
         project=saved[0].project,
         instance_id=saved[0].name,
         days=[_merged(parts[day]) if day in parts else ReportDay(day) for day in period.days()],
         created=created,
-        last_seen=recorded[-1][0].day if gone else None,
+        last_seen=last_seen if gone else None,
+        first_seen=first_seen,
+        project_since=min((instance.project_since for instance in saved if instance.project_since), default=None),
+        project_days=frozenset.intersection(*(instance.project_days for instance in saved)),
     )
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from functools import partial
 from itertools import groupby
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,7 +11,8 @@ from markupsafe import Markup
 
 from exporter.report.data import Report, ReportDay, ReportInstance, Totals
 from exporter.report.formats import digest
-from exporter.report.summary import percent, summary, unobserved
+from exporter.report.summary import percent, summary
+from exporter.report.unobserved import unobserved
 from exporter.web.pages.charts import CELL, Calendar, CalendarCell, Tick, calendar
 from exporter.web.pages.days import MEANINGS, DayCell, DayKind
 from exporter.web.pages.words import ICONS, state_word
@@ -53,13 +56,11 @@ def html_text(report: Report) -> str:
         report=report,
         summary=summary(report),
         digest=digest(report),
-        drawing=drawing,
-        legend=[
-            (kind, meaning, legend_cell(kind)) for kind, meaning in MEANINGS.items() if kind is not DayKind.PENDING
-        ],
+        drawing=partial(drawing, today=report.today),
+        legend=[(kind, meaning, legend_cell(kind)) for kind, meaning in MEANINGS.items()],
         unobserved=unobserved,
         share=within_policy,
-        ICONS={**ICONS, "not observed": "◌"},
+        ICONS={**ICONS, "not observed": "◌", "not yet": "◌"},
     )
 
 
@@ -73,9 +74,9 @@ def age_text(seconds: int) -> str:
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def drawing(instance: ReportInstance) -> Drawing:
+def drawing(instance: ReportInstance, today: date) -> Drawing:
     """The days of an instance as on its page; one path for each kind, since a report may contain many days."""
-    drawn: Calendar = calendar([_cell(day) for day in instance.days])
+    drawn: Calendar = calendar([_cell(day, today) for day in instance.days])
     missed = {day.day for day in instance.days if day.within_policy is False}
     by_kind = {
         kind: list(cells)
@@ -101,8 +102,8 @@ def legend_cell(kind: DayKind) -> Markup:
     ).format(kind, _SQUARE, mark)
 
 
-def _cell(day: ReportDay) -> DayCell:
-    return DayCell(day.day, day.kind)
+def _cell(day: ReportDay, today: date) -> DayCell:
+    return DayCell(day.day, DayKind.PENDING if not day.observed and day.day >= today else day.kind)
 
 
 def _path(cells: Sequence[CalendarCell], shape: str) -> str:

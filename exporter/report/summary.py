@@ -3,7 +3,7 @@
 Pure.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby, takewhile
@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from exporter.config import format_duration
 from exporter.report.data import DAY, Report, ReportDay, ReportInstance
+from exporter.report.unobserved import GAPS, reason
 from exporter.verdict.rules import Protection
 from exporter.web.pages.days import DayKind
 
@@ -28,7 +29,7 @@ _CAUSES: Mapping[DayKind, str] = {
     DayKind.IN_PROGRESS: "the backup did not end",
     DayKind.NO_RUN: "no backup ran",
     DayKind.PENDING: "no backup had run yet",
-    DayKind.NOT_OBSERVED: "no backup is known, and the exporter was not running all day",
+    DayKind.NOT_OBSERVED: "no backup is known, and not all of the day was observed",
 }
 
 
@@ -51,7 +52,10 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Days that were not observed, or only in part, and the databases of which this holds, by project."""
+    """Days that were not observed, or only in part, and the databases of which this holds, by project.
+
+    The text of the period is the reason, or the share that was observed.
+    """
 
     period: Period
     all_databases: bool
@@ -63,7 +67,8 @@ class Summary:
     """A report in short.
 
     Only databases to which a policy applied on an observed day are `judged`. `unprotected` were so on days on which
-    they met their objective, for example since their key was revoked. `gone` were there at the beginning of the period.
+    they met their objective, for example since their key was revoked. `exempt` were so on every observed day,
+    `exempt_days` are those of all databases. `gone` were there at the beginning of the period.
     """
 
     judged: int
@@ -71,6 +76,7 @@ class Summary:
     missed: Sequence[Entry]
     unprotected: Sequence[Entry]
     exempt: Sequence[ReportInstance]
+    exempt_days: Sequence[Entry]
     not_observed: Sequence[ReportInstance]
     gone: Sequence[ReportInstance]
     gaps: Sequence[Gap]
@@ -88,10 +94,11 @@ def summary(report: Report) -> Summary:
         missed=missed,
         unprotected=[Entry(instance, periods) for instance in judged if (periods := _unprotected(instance))],
         exempt=[instance for instance in others if any(day.observed for day in instance.days)],
+        exempt_days=[Entry(instance, periods) for instance in report.instances if (periods := _exempt(instance))],
         not_observed=[instance for instance in others if not any(day.observed for day in instance.days)],
         gone=[instance for instance in report.instances if instance.last_seen],
-        gaps=_gaps(report, lambda day: None if day.observed else ""),
-        partial=_gaps(report, _partly_observed),
+        gaps=_gaps(report, lambda _instance, _day, reason: reason),
+        partial=_gaps(report, lambda instance, day, _reason: _share_of_part(instance, day, report.today)),
     )
 
 
@@ -108,18 +115,6 @@ def missed_periods(instance: ReportInstance) -> list[Period]:
     ]
 
 
-def existed(instance: ReportInstance, day: date) -> bool:
-    """Whether a database was there on a day, as far as is known."""
-    first = next((recorded.day for recorded in instance.days if recorded.observed), None)
-    before = instance.created and day < instance.created and (first is None or day < first)
-    return not before and (instance.last_seen is None or day <= instance.last_seen)
-
-
-def unobserved(instance: ReportInstance) -> int:
-    """The number of days on which a database was there, but not observed."""
-    return sum(not day.observed and existed(instance, day.day) for day in instance.days)
-
-
 def days_text(days: Sequence[date]) -> str:
     """Consecutive days."""
     return f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
@@ -128,6 +123,12 @@ def days_text(days: Sequence[date]) -> str:
 def percent(share: float | None) -> str:
     """A share in percent, with a decimal; not rounded up."""
     return "" if share is None else f"{floor(share * 1000 + 1e-6) / 10:.1f} %"
+
+
+def at_most(seconds: int) -> str:
+    """A duration in up to two units, rounded up: it is never longer than the text says."""
+    unit = 3600 if seconds > 86400 else 60 if seconds > 3600 else 1
+    return format_duration(timedelta(seconds=-(-seconds // unit) * unit))
 
 
 def _reason(days: Sequence[ReportDay], start: int, end: int) -> str:
@@ -139,7 +140,7 @@ def _reason(days: Sequence[ReportDay], start: int, end: int) -> str:
         parts += _causes(days, start, end)
         ages = [day.worst_age_seconds for day in missed if day.worst_age_seconds is not None]
         if ages:
-            parts.append(f"a restore would have lost up to {format_duration(timedelta(seconds=max(ages)))} of changes")
+            parts.append(f"a restore would have lost up to {at_most(max(ages))} of changes")
         nothing = [day for day in missed if day.worst_age_seconds is None]
         if nothing:
             parts.append(f"nothing could be restored{_on(nothing, missed)}")
@@ -153,13 +154,20 @@ def _causes(days: Sequence[ReportDay], start: int, end: int) -> Iterator[str]:
     candidates = [*reversed(list(before)), *days[start:end]]
     causes = [day for day in candidates if day.kind not in _NO_CAUSE]
     causes = [day for day in causes if day.observed] or causes
-    for kind, group in groupby(causes, key=lambda day: (day.kind, day.observed)):
-        of_kind = list(group)
-        yield f"{_CAUSES[kind[0]] if kind[1] else 'the exporter was not running'}{_on(of_kind, ())}"
+    for cause, group in groupby(causes, key=_cause):
+        yield f"{cause}{_on(list(group), ())}"
     good = [day for day in days[start:end] if day.kind is DayKind.SUCCESSFUL]
     after = [day for day in good if not causes or day.day > causes[-1].day]
     if after:
         yield f"the backup of {_short(after[0].day)} succeeded" + ("" if causes else ", later than the policy allows")
+
+
+def _cause(day: ReportDay) -> str:
+    if not day.observed:
+        return "nothing was observed"
+    if day.kind is DayKind.NO_RUN and not day.due:  # the record does not tell why, for example backups are off
+        return "no backup ran, and none was due"
+    return _CAUSES[day.kind]
 
 
 def _on(some: Sequence[ReportDay], days: Sequence[ReportDay]) -> str:
@@ -177,24 +185,42 @@ def _short(day: date) -> str:
 
 
 def _unprotected(instance: ReportInstance) -> list[Period]:
-    days = [day.day for day in instance.days if day.within_policy and day.state == Protection.UNPROTECTED]
-    return [Period(days_text(period), len(period)) for period in _consecutive(days, lambda day: day)]
+    return _periods(day.day for day in instance.days if day.within_policy and day.state == Protection.UNPROTECTED)
 
 
-def _partly_observed(day: ReportDay) -> str | None:
+def _exempt(instance: ReportInstance) -> list[Period]:
+    """The days on which a database was exempt; in one if these are all observed days, since gaps are told elsewhere."""
+    observed = [day for day in instance.days if day.observed]
+    exempt = [day.day for day in observed if day.within_policy is None]
+    if exempt and len(exempt) == len(observed):
+        return [Period("every observed day", len(exempt))]
+    return _periods(exempt)
+
+
+def _periods(days: Iterable[date]) -> list[Period]:
+    return [Period(days_text(period), len(period)) for period in _consecutive(list(days), lambda day: day)]
+
+
+def _share_of_part(instance: ReportInstance, day: ReportDay, today: date) -> str | None:
+    """The share that was observed of a day, if it is over and the database was there from its beginning to its end."""
     share = day.observed_share
-    return None if share is None or share >= NEARLY_WHOLE else percent(share)
+    partial = share is not None and share < NEARLY_WHOLE
+    return percent(share) if partial and day.day not in (today, instance.created, instance.last_seen) else None
 
 
-def _gaps(report: Report, note_of: Callable[[ReportDay], str | None]) -> list[Gap]:
-    """The days with a note, of databases that were there; consecutive days of the same databases together."""
+def _gaps(report: Report, note_of: Callable[[ReportInstance, ReportDay, str | None], str | None]) -> list[Gap]:
+    """The days with a note, of databases that were there; consecutive days of the same databases together.
+
+    A note depends on the reason for which the day was not observed, if it was not.
+    """
     by_note: dict[str, dict[date, list[ReportInstance]]] = {}
     existing: dict[date, int] = {}
     for instance in report.instances:
         for day in instance.days:
-            if existed(instance, day.day):
+            why = None if day.observed else reason(instance, day.day, report.today)
+            if why is None or why in GAPS:
                 existing[day.day] = existing.get(day.day, 0) + 1
-                if (note := note_of(day)) is not None:
+                if (note := note_of(instance, day, why)) is not None:
                     by_note.setdefault(note, {}).setdefault(day.day, []).append(instance)
     gaps: list[tuple[date, Gap]] = []
     for note, by_day in by_note.items():

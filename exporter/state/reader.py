@@ -18,6 +18,7 @@ from exporter.state.sqlite import APPLICATION_ID, FILE, MIGRATIONS, VERSION, rea
 
 _FIRST_WITH_DAYS = 4  # the first version that has a daily record
 _FIRST_WITH_COLLECTED = 5
+_NEVER = (None, None)  # the first and last day of an instance without days
 
 
 class SavedStateError(UserError):
@@ -29,6 +30,8 @@ class SavedInstance:
     """An instance in a state file, with its days in a period, oldest first.
 
     It was `present` at the last poll of its project; then `created` is when the API says that it was created.
+    `first_day` and `last_day` are the first and last of all its recorded days, `project_since` is the first one of its
+    project, and `project_days` are those of its project in the period.
     """
 
     project: str
@@ -36,6 +39,10 @@ class SavedInstance:
     days: Sequence[tuple[ProjectDay, InstanceDay]]
     present: bool = False
     created: datetime | None = None
+    first_day: date | None = None
+    last_day: date | None = None
+    project_since: date | None = None
+    project_days: frozenset[date] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +105,44 @@ class SavedState:
             self._connection.execute("VACUUM INTO ?", (str(file),))
 
     def instances(self, first: date, last: date) -> list[SavedInstance]:
-        """The instances of the last polls, and those with a recorded day in a period, by project and name."""
+        """The instances of the last polls, and those that were there in a period, by project and name.
+
+        One that is gone was there from its first to its last recorded day, whether or not any is in the period.
+        """
         with _explained(self.file):
-            found = {
-                (project, name): SavedInstance(project, name, (), True, record.instance.created)
-                for project, name, record in self._records()
-            }
-            for key, days in self._days(first, last):
-                known = found.get(key, SavedInstance(*key, ()))
-                found[key] = SavedInstance(*key, days, known.present, known.created)
-        return [found[key] for key in sorted(found)]
+            created = {(project, name): record.instance.created for project, name, record in self._records()}
+            recorded = self._first_and_last_days()
+            days, since = dict(self._days(first, last)), self._first_days_of_projects()
+            of_projects = self._days_of_projects(first, last)
+        there = {key for key, (first_day, last_day) in recorded.items() if first_day <= last and last_day >= first}
+        return [
+            SavedInstance(
+                project,
+                name,
+                days.get((project, name), ()),
+                present=(project, name) in created,
+                created=created.get((project, name)),
+                first_day=recorded.get((project, name), _NEVER)[0],
+                last_day=recorded.get((project, name), _NEVER)[1],
+                project_since=since.get(project),
+                project_days=of_projects.get(project, frozenset()),
+            )
+            for project, name in sorted(created.keys() | there)
+        ]
+
+    def found_projects(self) -> frozenset[str]:
+        """The projects that searches found last, without those in which the API was off."""
+        if self.version < _FIRST_WITH_COLLECTED:
+            return frozenset()
+        with _explained(self.file):
+            bodies = self._connection.execute("SELECT projects FROM search").fetchall()
+            searches = [rows.decode_search(body) for (body,) in bodies]
+        return frozenset(name for search in searches for name in set(search.projects) - set(search.api_disabled))
+
+    def read_projects(self) -> frozenset[str]:
+        """The projects that were ever read, and are not forgotten."""
+        with _explained(self.file):
+            return frozenset(project for (project,) in self._connection.execute("SELECT project FROM project"))
 
     def check(self) -> Contents:
         """Read everything, and check that it is sound."""
@@ -163,6 +198,39 @@ class SavedState:
                     for _, _, day, observed, until, body in of_instance
                 ],
             )
+
+    def _first_and_last_days(self) -> dict[tuple[str, str], tuple[date, date]]:
+        """The first and last recorded day of each instance."""
+        if self.version < _FIRST_WITH_DAYS:
+            return {}
+        found = self._connection.execute(
+            "SELECT project, name, first, last FROM instance"
+            " JOIN (SELECT instance, min(day) AS first, max(day) AS last FROM instance_day GROUP BY instance)"
+            " ON id = instance"
+        )
+        return {
+            (project, name): (date.fromordinal(first), date.fromordinal(last)) for project, name, first, last in found
+        }
+
+    def _first_days_of_projects(self) -> dict[str, date]:
+        """The first recorded day of each project."""
+        if self.version < _FIRST_WITH_DAYS:
+            return {}
+        found = self._connection.execute("SELECT project, min(day) FROM project_day GROUP BY project")
+        return {project: date.fromordinal(day) for project, day in found}
+
+    def _days_of_projects(self, first: date, last: date) -> dict[str, frozenset[date]]:
+        """The recorded days of each project in a period."""
+        if self.version < _FIRST_WITH_DAYS:
+            return {}
+        found = self._connection.execute(
+            "SELECT project, day FROM project_day WHERE day BETWEEN ? AND ? ORDER BY project",
+            (first.toordinal(), last.toordinal()),
+        )
+        return {
+            project: frozenset(date.fromordinal(day) for _, day in of_project)
+            for project, of_project in groupby(found, key=lambda row: row[0])
+        }
 
     def _check_days(self) -> tuple[int, date | None, date | None]:
         """The number of recorded days of instances, and the first and last day. Raises ValueError for a damaged row."""

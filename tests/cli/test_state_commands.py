@@ -9,6 +9,8 @@ import pytest
 
 from exporter.cli import report as report_module
 from exporter.cli.main import main
+from exporter.facts.record import ProjectScan
+from exporter.facts.snapshot import SavedSearch
 from exporter.state.sqlite import FILE, VERSION, open_ledger
 from tests.state.test_daily import GOOD, TODAY, record
 from tests.support.builders import DAY, NOW
@@ -99,6 +101,22 @@ def test_report_of_several_folders_beside_an_exporter(
         assert ledger.persistent
     assert [found["instance_id"] for found in document["instances"]] == ["users", "orders"]
     assert document["fleet"] == {"days_observed": 31, "days_within_policy": 31}
+
+
+def test_found_projects_that_were_never_read_are_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A project of another shard, which reads it, is not named; nor is one in which the API is off."""
+    with closing(open_ledger(folder)) as ledger:
+        ledger.save_search("state:ACTIVE", SavedSearch(("sealed", "shop-prod", "off", "other"), ("off",)))
+        ledger.save("shop-prod", ProjectScan(NOW, NOW), [])
+    with closing(open_ledger(tmp_path / "other")) as ledger:
+        ledger.save("other", ProjectScan(NOW, NOW), [])
+    for flags, names in (([FLAG.format(tmp_path / "other")], "sealed"), ([], "other, sealed")):
+        assert run("report", FLAG.format(folder), *flags) == 0
+        output = capsys.readouterr()
+        assert output.err == f"not in the report, since they were never read: {names}\n"
+        assert f"in this report: <bdi>{names.replace(', ', '</bdi>, <bdi>')}</bdi>." in output.out
 
 
 def test_state_that_is_named_twice_is_refused(

@@ -28,7 +28,9 @@ def saved(
         (ProjectDay(day, hours * 3600, start_of(day) + hours * HOUR), instance_day)
         for day, instance_day in sorted((TODAY - ago * DAY, found) for ago, found in days.items())
     ]
-    return SavedInstance("shop", name, recorded, fields.get("present", True), created)
+    first, last = (recorded[0][0].day, recorded[-1][0].day) if recorded else (None, None)
+    read = frozenset(project.day for project, _ in recorded)
+    return SavedInstance("shop", name, recorded, fields.get("present", True), created, first, last, first, read)
 
 
 def make(*folders: list[SavedInstance], days: int = 3, now: datetime = NOW) -> Report:
@@ -102,6 +104,26 @@ def test_instances_created_later_are_left_out_and_gone_ones_are_not() -> None:
         "today": (TODAY, None),
         "gone": (None, TODAY - DAY),
     }
+
+
+def test_an_instance_that_was_deleted_after_the_period_is_not_left_out() -> None:
+    """It was recorded before the period and after it; the exporter did not run in between."""
+    later = replace(saved({}, present=False), first_day=TODAY - 40 * DAY, last_day=TODAY + 9 * DAY)
+    (instance,) = make([later]).instances
+    assert (instance.last_seen, [day.observed for day in instance.days]) == (TODAY + 9 * DAY, [False] * 3)
+
+
+def test_an_instance_that_was_created_again_after_the_period_is_not_left_out() -> None:
+    again = replace(saved({}, created=NOW + 5 * DAY), first_day=TODAY - 40 * DAY, last_day=TODAY + 9 * DAY)
+    assert [instance.last_seen for instance in make([again]).instances] == [None]
+    assert make([replace(again, first_day=TODAY + 5 * DAY)]).instances == []
+
+
+def test_a_project_was_read_only_if_every_folder_with_the_instance_says_so() -> None:
+    days = frozenset({TODAY, TODAY - DAY})
+    one, other = replace(saved({1: GOOD}), project_days=days), saved({1: GOOD})
+    assert make([one], [other]).instances[0].project_days == {TODAY - DAY}
+    assert make([one]).instances[0].project_days == days
 
 
 def test_an_instance_that_moved_to_another_shard_is_not_gone() -> None:

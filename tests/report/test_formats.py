@@ -6,6 +6,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from exporter.report.data import Report
 from exporter.report.formats import csv_text, digest, json_text
 from exporter.report.html import html_text
 from exporter.report.summary import percent
+from exporter.report.unobserved import Reason
 from exporter.web.pages.days import DayKind
 from tests.report.test_summary import NOT_OBSERVED, good, instance, missed, report_on
+from tests.support.builders import NOW
 from tests.support.hostile import HOSTILE_NAMES
 from tests.support.html import html_problems
 
@@ -147,12 +150,24 @@ def test_html_tells_what_was_missed_when_and_why_and_what_was_not_observed() -> 
     assert "1 of 2 databases missed their backup objective</b> on at least one day: on 2 of 4 database days." in text
     rows = [[" ".join(cell.split()) for cell in row] for table in Table(html_text(REPORT)).tables for row in table]
     reason = (
-        "The backup failed on Nov 3; the backup of Nov 4 succeeded; a restore would have lost up to 1d 9h of changes."
+        "The backup failed on Nov 3; the backup of Nov 4 succeeded; a restore would have lost up to 1d 10h of changes."
     )
     assert ["shop / orders", "2 of 3", "2026-11-03 to 2026-11-04 2 days", reason] in rows
-    assert ["2026-11-02", "1", "shop: orders"] in rows
-    assert ["2026-11-04", "1", "shop: users"] in rows
+    assert ["2026-11-02", "1", "shop: orders", Reason.NOT_READ] in rows
+    assert ["2026-11-04", "1", "shop: users", Reason.NOT_READ] in rows
     assert ["2026-11-01", "50.0 %", "shop: orders"] in rows
+    assert ["shop / users", "2", "2026-11-01 to 2026-11-02"] in rows  # exempt
+
+
+def test_html_tells_that_the_last_day_is_not_over_and_later_ones_have_not_begun() -> None:
+    html = html_text(replace(REPORT, generated_at=datetime(2026, 11, 3, 12, tzinfo=UTC)))
+    assert "days are in UTC; 2026-11-03 is not over; later days have not begun</dd>" in html
+    rows = [[" ".join(cell.split()) for cell in row] for table in Table(html).tables for row in table]
+    assert ["2026-11-04", "◌ not yet", "", "", "", "", ""] in rows
+    assert not [row for row in rows if row[0] == "2026-11-04" and "users" in " ".join(row)]
+    complete = html_text(replace(REPORT, instances=[instance(good(), good(), good(), NOT_OBSERVED)], generated_at=NOW))
+    assert "2026-11-04" in complete.split('id="gaps"')[1].split("</section>")[0]
+    assert "is not over" not in complete.split("</header>")[0]
 
 
 def test_calendar_draws_each_day_and_frames_the_missed_ones() -> None:
@@ -170,7 +185,8 @@ def test_html_contains_everything_and_runs_nothing() -> None:
 
 
 def test_report_is_valid_html(tmp_path: Path) -> None:
-    for number, report in enumerate((REPORT, replace(REPORT, instances=[]), report_on(instance(good())))):
+    empty = replace(REPORT, instances=[], unread=["sealed"])
+    for number, report in enumerate((REPORT, empty, report_on(instance(good())))):
         (tmp_path / f"{number}.html").write_text(html_text(report), encoding="utf-8")
     assert html_problems(tmp_path) == []
 

@@ -57,6 +57,17 @@ def test_present_instances_and_those_with_days_are_found(folder: Path) -> None:
         assert later[0].created == NOW - 400 * DAY
 
 
+def test_instance_that_was_deleted_later_is_found_with_its_true_days(folder: Path) -> None:
+    with closing(open_ledger(folder)) as ledger:
+        ledger.save("shop-prod", None, [record(TODAY + 9 * DAY, failing=GOOD, gone=GOOD)])
+    with closing(SavedState.of_folder(folder)) as state:
+        found = {instance.name: instance for instance in state.instances(TODAY, TODAY + DAY)}
+    gone = found["gone"]
+    assert (gone.present, gone.days, gone.first_day, gone.last_day) == (False, (), TODAY - DAY, TODAY + 9 * DAY)
+    assert (gone.project_since, gone.project_days) == (TODAY - DAY, frozenset({TODAY}))
+    assert (found["healthy"].first_day, found["failing"].last_day) == (None, TODAY + 9 * DAY)
+
+
 def test_state_is_read_beside_an_exporter_as_it_was_when_it_was_opened(folder: Path) -> None:
     with closing(open_ledger(folder)) as ledger, closing(SavedState.of_folder(folder)) as state:
         ledger.save("shop-prod", None, [record(TODAY, failing=GOOD, new=GOOD)])
