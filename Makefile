@@ -11,11 +11,11 @@ demo: ## run the exporter against a simulated Cloud SQL API; SPEED=1440 simulate
 
 test: check ## run all checks and tests
 	@echo "== pytest"
-	@$(BIN)/pytest -q --numprocesses=2 --dist=loadfile
+	@$(BIN)/pytest -q --numprocesses=4 --dist=loadfile
 
 coverage: ## run all tests with branch coverage, which takes twice as long; fails below the limit in pyproject.toml
 	@scripts/setup dev
-	@$(BIN)/pytest -q --numprocesses=2 --dist=loadfile --cov --cov-report=term
+	@$(BIN)/pytest -q --numprocesses=4 --dist=loadfile --cov --cov-report=term
 
 check: ## check style, types and import rules
 	@scripts/setup dev
@@ -32,7 +32,7 @@ check: ## check style, types and import rules
 check-deploy: ## check the files in deploy/ with the programs that read them; `make test` includes this
 	@scripts/setup dev
 	@echo "== pytest tests/deploy"
-	@$(BIN)/pytest -q --numprocesses=2 --dist=loadfile tests/deploy
+	@$(BIN)/pytest -q --numprocesses=4 --dist=loadfile tests/deploy
 
 check-image: ## build the container image without a container engine, inspect and run it; needs root and minutes
 	@scripts/setup dev

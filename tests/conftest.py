@@ -17,3 +17,8 @@ def simulator() -> Iterator[Simulator]:
     """The simulated API of the demo world, whose clock stands still at NOW."""
     with Simulator(world(WORLDS["demo"]())) as simulator:
         yield simulator
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that run real programs: they take longest, and mostly wait."""
+    items.sort(key=lambda item: "system" not in item.path.parts)

@@ -119,7 +119,7 @@ def test_failure_of_a_search_affects_no_poll(simulator: Simulator, discover: str
         assert eventually(lambda: result.value("search_up", query=QUERY) == 0)
         polls = result.value("polls_total", project="museum", result="success") or 0
         assert eventually(lambda: (result.value("polls_total", project="museum", result="success") or 0) > polls + 1)
-        assert (result.states(), result.value("search_projects", query=QUERY)) == (STATES, FOUND)
+        assert eventually(lambda: (result.states(), result.value("search_projects", query=QUERY)) == (STATES, FOUND))
         search = dict(result.exporter.evaluate().searches)[QUERY]
         assert method in search.message
         assert (search.missing_permission is not None) is (kind == "forbidden")
