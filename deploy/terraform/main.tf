@@ -24,6 +24,9 @@ locals {
   permissions           = sort(distinct(flatten([for purpose in local.purposes : local.permissions_by_purpose[purpose]])))
   discovery_permissions = sort(concat(local.permissions, local.permissions_by_purpose.discovery))
 
+  identified     = var.workload_identity != "direct" || var.kubernetes.project_number != null
+  identity_error = "Set kubernetes.project_number: workload_identity = \"direct\" needs the number of the project of the cluster."
+
   role_id = "cloudsqlBackupExporter"
   title   = "Cloud SQL backup exporter"
 
@@ -31,7 +34,7 @@ locals {
   pool                   = coalesce(var.kubernetes.pool, "${var.project}.svc.id.goog")
   direct_member = format(
     "principal://iam.googleapis.com/projects/%s/locations/global/workloadIdentityPools/%s/subject/ns/%s/sa/%s",
-    coalesce(var.kubernetes.project_number, "PROJECT_NUMBER"), local.pool, var.kubernetes.namespace,
+    var.kubernetes.project_number == null ? "" : var.kubernetes.project_number, local.pool, var.kubernetes.namespace,
     var.kubernetes.service_account,
   )
   member = var.workload_identity == "direct" ? local.direct_member : local.service_account_member
@@ -89,6 +92,13 @@ resource "google_project_iam_member" "reader" {
   project  = each.value.project
   role     = each.value.id
   member   = local.member
+
+  lifecycle {
+    precondition {
+      condition     = local.identified
+      error_message = local.identity_error
+    }
+  }
 }
 
 resource "google_project_iam_custom_role" "plans" {
@@ -129,6 +139,13 @@ resource "google_folder_iam_member" "reader" {
   folder   = "folders/${each.value}"
   role     = google_organization_iam_custom_role.reader[0].id
   member   = local.member
+
+  lifecycle {
+    precondition {
+      condition     = local.identified
+      error_message = local.identity_error
+    }
+  }
 }
 
 resource "google_organization_iam_member" "reader" {
@@ -136,4 +153,11 @@ resource "google_organization_iam_member" "reader" {
   org_id = var.organization
   role   = google_organization_iam_custom_role.reader[0].id
   member = local.member
+
+  lifecycle {
+    precondition {
+      condition     = local.identified
+      error_message = local.identity_error
+    }
+  }
 }

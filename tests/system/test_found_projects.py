@@ -56,7 +56,7 @@ def running(
         {
             "cloudsql": {"endpoint": simulator.url, "credentials": "anonymous", "requests_per_minute": 60_000},
             "targets": [{"organization": "1", "refresh": "50ms", **target}],
-            "poll": {"interval": "50ms", "empty_interval": "400ms", "timeout": "1s"},
+            "poll": {"interval": "50ms", "empty_interval": "400ms", "timeout": "3s"},
             "state": {"path": str(state) if state else None},
         }
     )
@@ -98,7 +98,7 @@ def test_auto_walks_while_the_inventory_refuses(simulator: Simulator, kind: str)
         assert result.exporter.snapshot.searches[QUERY].method == "walk"
         simulator.faults.clear()
         assert eventually(lambda: result.exporter.snapshot.searches[QUERY].method == "inventory")
-        assert result.states() == STATES
+        assert eventually(lambda: result.states() == STATES), result.states()
 
 
 @pytest.mark.parametrize(
