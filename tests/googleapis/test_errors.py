@@ -7,7 +7,7 @@ import pytest
 from exporter.facts.model import PollResult
 from exporter.scan.source import SourceError
 from exporter.simulator import Fault, Simulator
-from tests.googleapis.helpers import FixedResponse, google_source, scan_project, serve
+from tests.googleapis.helpers import TIMEOUT, FixedResponse, google_source, scan_project, serve
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,10 @@ from tests.googleapis.helpers import FixedResponse, google_source, scan_project,
 def test_fault_becomes_source_error_with_result_and_advice(
     simulator: Simulator, fault: str, result: PollResult, message: str
 ) -> None:
-    simulator.faults.add(Fault(fault, seconds=2 if fault == "slow" else 0))
+    slow = fault == "slow"
+    simulator.faults.add(Fault(fault, seconds=2 if slow else 0))
     with pytest.raises(SourceError) as raised:
-        scan_project(google_source(simulator.url, timedelta(seconds=0.5)), "museum")
+        scan_project(google_source(simulator.url, timedelta(seconds=0.5) if slow else TIMEOUT), "museum")
     assert (raised.value.result, message in str(raised.value)) == (result, True), str(raised.value)
 
 

@@ -57,7 +57,7 @@ def running(*deleted: DeletedInstance) -> Iterator[Setup]:
     with Simulator(world({"museum": project})) as simulator:
         settings = config(
             simulator.url,
-            poll={"interval": "100ms", "timeout": "500ms", "full_listing_every": "1ms"},
+            poll={"interval": "100ms", "timeout": "3s", "full_listing_every": "1ms"},
             collect={"deleted_instances": True},
         )
         exporter = Exporter(lambda: settings, simulator.world.clock, process_metrics=False)
@@ -131,7 +131,7 @@ def check_deletion_and_expiry(setup: Setup) -> None:
 @pytest.mark.parametrize("kind", sorted(FAULTS))
 def test_failing_method_affects_nothing_else(setup: Setup, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     before = setup.poll()
-    setup.simulator.faults.add(Fault(kind, method="backups.list", seconds=1 if kind == "slow" else 0))
+    setup.simulator.faults.add(Fault(kind, method="backups.list", seconds=5 if kind == "slow" else 0))
     for _ in range(2):
         series = setup.poll()
     assert (series[COLLECT_UP], series[PROJECT_UP]) == (0, 1)
