@@ -3,6 +3,7 @@
 import time
 from collections.abc import Collection, Iterator
 from datetime import timedelta
+from functools import cached_property
 
 from exporter.config import CloudSql
 from exporter.googleapis.backupdr import BackupDr
@@ -18,13 +19,30 @@ ADVICE_DEADLINE = 5.0  # seconds in which a request is retried that only leads t
 
 
 class AccountApis:
-    """Google's APIs, called as one account."""
+    """Google's APIs, called as one account; each is built when first used, which takes Google's library some time."""
 
     def __init__(self, client: ApiClient, settings: CloudSql) -> None:
-        self.cloudsql = CloudSqlAdmin(client, settings)
-        self.backup_dr = BackupDr(client, settings)
-        self.resource_manager = ResourceManager(client.with_own_quota(), settings)
-        self.inventory = CloudAssetInventory(client.with_own_quota(), settings)
+        self._client, self._settings = client, settings
+
+    @cached_property
+    def cloudsql(self) -> CloudSqlAdmin:
+        """The Cloud SQL Admin API."""
+        return CloudSqlAdmin(self._client, self._settings)
+
+    @cached_property
+    def backup_dr(self) -> BackupDr:
+        """The Backup and DR API."""
+        return BackupDr(self._client, self._settings)
+
+    @cached_property
+    def resource_manager(self) -> ResourceManager:
+        """The Cloud Resource Manager API."""
+        return ResourceManager(self._client.with_own_quota(), self._settings)
+
+    @cached_property
+    def inventory(self) -> CloudAssetInventory:
+        """The Cloud Asset API."""
+        return CloudAssetInventory(self._client.with_own_quota(), self._settings)
 
 
 class GoogleApis:

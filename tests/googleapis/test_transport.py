@@ -1,6 +1,7 @@
 """HTTP transport: a limit for the whole request, and numbers of any length."""
 
 import contextlib
+import inspect
 import ssl
 import threading
 import time
@@ -17,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from urllib3.exceptions import HTTPError
 
 from exporter.facts.model import PollResult
+from exporter.googleapis import transport
 from exporter.googleapis.transport import Transport
 from exporter.scan import parse
 from exporter.scan.source import ALL_INSTANCES, SourceError
@@ -101,6 +103,7 @@ def serve_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[type
     """Starts an https server, whose certificate is trusted by SSL_CERT_FILE; returns its URL."""
     cert_file, key_file = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(cert_file))
+    monkeypatch.setattr(transport, "_ssl_context", inspect.unwrap(transport._ssl_context))  # not the shared one
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert_file, key_file)
 
