@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support import forked_command
 from tests.support.builders import eventually
 
 
@@ -117,7 +118,10 @@ def is_up(url: str) -> bool:
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the exporter until it ends."""
     env = {**os.environ, "NO_COLOR": "1", **environment}
-    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60, env=env, check=False)
+    if any(name.startswith("PYTHON") for name in environment):  # read by the interpreter when it starts
+        command = [*COMMAND, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=env, check=False)
+    return forked_command.run(arguments, env)
 
 
 @contextlib.contextmanager
