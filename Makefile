@@ -1,6 +1,7 @@
 .PHONY: help demo test check check-deploy check-image coverage bench dashboards manifests history docs golden clean
 .DEFAULT_GOAL := help
 BIN := .venv/bin
+PARALLEL := --numprocesses=4 --dist=loadfile --no-loadscope-reorder # in the order of tests/conftest.py
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -11,11 +12,11 @@ demo: ## run the exporter against a simulated Cloud SQL API; SPEED=1440 simulate
 
 test: check ## run all checks and tests
 	@echo "== pytest"
-	@$(BIN)/pytest -q --numprocesses=4 --dist=loadfile
+	@$(BIN)/pytest -q $(PARALLEL)
 
 coverage: ## run all tests with branch coverage, which takes twice as long; fails below the limit in pyproject.toml
 	@scripts/setup dev
-	@$(BIN)/pytest -q --numprocesses=4 --dist=loadfile --cov --cov-report=term
+	@$(BIN)/pytest -q $(PARALLEL) --cov --cov-report=term
 
 check: ## check style, types and import rules
 	@scripts/setup dev
@@ -32,7 +33,7 @@ check: ## check style, types and import rules
 check-deploy: ## check the files in deploy/ with the programs that read them; `make test` includes this
 	@scripts/setup dev
 	@echo "== pytest tests/deploy"
-	@$(BIN)/pytest -q --numprocesses=4 --dist=loadfile tests/deploy
+	@$(BIN)/pytest -q $(PARALLEL) tests/deploy
 
 check-image: ## build the container image without a container engine, inspect and run it; needs root and minutes
 	@scripts/setup dev
