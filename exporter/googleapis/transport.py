@@ -69,12 +69,13 @@ class _Pool(urllib3.PoolManager):
         }
         super().__init__(**self._options)
         self.pool_classes_by_scheme = _POOL_CLASSES
+        self._proxy_urls = getproxies()
         self._proxies: dict[str, urllib3.ProxyManager] = {}
 
     def urlopen(self, method: str, url: str, redirect: bool = True, **options: Any) -> Any:  # type: ignore[override] # as PoolManager
         """As the base class, through a proxy where the environment has one for the URL."""
         parts = urlsplit(url)
-        proxy = getproxies().get(parts.scheme)
+        proxy = self._proxy_urls.get(parts.scheme)
         if not proxy or proxy_bypass(parts.netloc):
             return super().urlopen(method, url, redirect=redirect, **options)
         if proxy not in self._proxies:
