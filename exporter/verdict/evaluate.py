@@ -1,6 +1,6 @@
 """Evaluation of a snapshot: all verdicts at one time. Pure. Scrapes and pages are made from it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
@@ -99,20 +99,31 @@ def evaluate(
 
     by_project = {p.project: project_verdicts(p.scan, p.collected, config, now, known(p)) for p in projects if p.scan}
     searches = tuple(sorted(snapshot.searches.items(), key=lambda search: search[0]))
-    if before and before.by_project == by_project:
+    if before and _same_instances(before.by_project, by_project):
         verdicts, records = before.verdicts, before.records
     else:
         verdicts = tuple(chain.from_iterable(project.verdicts.values() for project in by_project.values()))
         records = tuple(p.scan.records[name] for p in by_project.values() for name in p.verdicts)
     if before:
-        verdicts, records = _same_or_new(before.verdicts, verdicts), _same_or_new(before.records, records)
         projects, searches = _same_or_new(before.projects, projects), _same_or_new(before.searches, searches)
     return Evaluation(now, config, verdicts, records, projects, searches, exporter, by_project)
 
 
+def _same_instances(before: Mapping[str, ProjectVerdicts], after: Mapping[str, ProjectVerdicts]) -> bool:
+    """Whether all projects have the same verdicts and records. No instance is looked at: there may be many."""
+    return before.keys() == after.keys() and all(
+        known.verdicts is found.verdicts and known.scan.records is found.scan.records
+        for known, found in ((before[name], after[name]) for name in after)
+    )
+
+
 def _same_or_new(before: tuple[T, ...], after: tuple[T, ...]) -> tuple[T, ...]:
     """The tuple from before, if it consists of the same objects."""
-    return before if len(before) == len(after) and all(map(is_, before, after)) else after
+    return before if _are_same(before, after) else after
+
+
+def _are_same(before: Collection[object], after: Collection[object]) -> bool:
+    return len(before) == len(after) and all(map(is_, before, after))
 
 
 def project_verdicts(
@@ -150,7 +161,8 @@ def project_verdicts(
         changes.append(until[name] if now <= until[name] else valid_until(verdicts[name], now))
         if now <= expiry:
             changes.append(expiry)
-    return ProjectVerdicts(scan, collected, now, verdicts, until, min(changes))
+    same = cached.verdicts if cached and _are_same(cached.verdicts.values(), verdicts.values()) else verdicts
+    return ProjectVerdicts(scan, collected, now, same, until, min(changes))
 
 
 def _instance_facts(collected: Collected, instance: Instance, config: Config) -> InstanceFacts:

@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from exporter.facts.record import ProjectScan
+from exporter.facts.record import ProjectScan, RemovedInstance
 from exporter.scan import decode
 from exporter.scan.incremental import scan
 from exporter.scan.source import Page
 from exporter.simulator import WORLDS, SimulatedClock, World
 from exporter.simulator.scenarios import SCENARIOS
 from exporter.simulator.worlds import Project
-from tests.support.builders import HOUR, MINUTE, NOW, WorldSource, encoded, scan_options, world
+from tests.support.builders import DAY, HOUR, MINUTE, NOW, WorldSource, encoded, scan_options, world
 
 
 def build_world(*names: str) -> World:
@@ -55,7 +55,25 @@ def test_unchanged_responses_are_not_parsed(parsed: list[str]) -> None:
     assert parsed == []
     assert len(source.requests) == 2
     assert third.read_at == second.read_at + 5 * MINUTE
-    assert all(third.records[name] is record for name, record in second.records.items())
+    assert third.records is second.records
+    assert third == replace(read(source, second, full=True), full_listing_at=second.full_listing_at)
+
+
+def test_region_that_is_reachable_again_without_any_instance_is_no_longer_reported() -> None:
+    source = WorldSource(build_world("healthy"))
+    second = read(source, read(source, None))
+    unreachable = replace(second, unreachable_regions=("europe-west9",))
+    assert read(source, unreachable).unreachable_regions == ()
+
+
+def test_instance_removed_more_than_a_week_ago_is_forgotten() -> None:
+    source = WorldSource(build_world("healthy"))
+    second = read(source, read(source, None))
+    gone = RemovedInstance(second.records["healthy"].counters, NOW)
+    before = replace(second, removed={"former": gone})
+    advance(source.world, 5 * HOUR)
+    assert read(source, before).removed == {"former": gone}
+    assert read(source, replace(before, removed={"former": replace(gone, removed_at=NOW - 7 * DAY)})).removed == {}
 
 
 def test_full_scan_parses_everything_again(parsed: list[str]) -> None:

@@ -203,6 +203,21 @@ def test_reused_evaluation_equals_a_new_one_over_three_days() -> None:
     assert reused > 20 * changed > 0
 
 
+def test_poll_without_changes_leaves_everything_the_same_object() -> None:
+    snapshot, configuration, source = Snapshot(), config(), WorldSource(world(WORLDS["healthy"]()))
+    evaluation: Evaluation | None = None
+    for _ in range(3):  # the first incremental listing has no earlier response to compare with
+        for project in source.world.projects:
+            status = snapshot.projects.get(project) or ProjectStatus(project)
+            project_scan = scan(source, project, NOW, scan_options(), status.scan)
+            snapshot = snapshot.with_project(status.succeeded(project_scan, timedelta()))
+        before, evaluation = evaluation, evaluate(snapshot, configuration, EXPORTER_INFO, NOW, evaluation)
+    assert before
+    assert evaluation
+    assert evaluation.verdicts is before.verdicts
+    assert evaluation.records is before.records
+
+
 def test_changed_instance_is_assessed_again() -> None:
     enabled = record([run()], created=400 * DAY, window_start=4 * HOUR)
     disabled = replace(
