@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -13,6 +13,7 @@ from exporter.scan.source import UNKNOWN_REGION, AbsentError, Page, SourceError
 
 PAGE_SIZE = 1000
 NEWEST_PAGE_SIZE = 100
+CACHED_REQUESTS = 1000  # of each method, some kilobytes each
 INSTANCE_FIELDS = (
     "kind,items(name,region,state,instanceType,databaseVersion,createTime,suspensionReason,outOfDiskReport,"
     "settings(activationPolicy,edition,availabilityType,userLabels,backupConfiguration,"
@@ -60,6 +61,9 @@ class CloudSqlAdmin:
         # Each of these takes the library half a millisecond to make: made once, and shared by all threads.
         self._instances, self._backup_runs = service.instances(), service.backupRuns()
         self._project_instances = service.projects().instances()
+        # Every poll sends the same two requests. Building one takes the library a tenth of a poll without changes.
+        self._list_instances = lru_cache(CACHED_REQUESTS)(self._instances.list)
+        self._list_runs = lru_cache(CACHED_REQUESTS)(self._backup_runs.list)
         # Google's library spells this resource and its methods differently in each version of the API.
         if settings.api_version == "v1":
             backups = service.Backups()
@@ -70,7 +74,7 @@ class CloudSqlAdmin:
 
     def instances(self, project: str, deadline: float) -> Iterator[Page]:
         """All instances of a project."""
-        request = self._instances.list(project=project, maxResults=PAGE_SIZE, fields=INSTANCE_FIELDS)
+        request = self._list_instances(project=project, maxResults=PAGE_SIZE, fields=INSTANCE_FIELDS)
         return self._client.pages(
             "instances.list",
             f"project {project}",
@@ -83,7 +87,7 @@ class CloudSqlAdmin:
     def backup_runs(self, project: str, instance: str, deadline: float, *, newest: bool = False) -> Iterator[Page]:
         """All backup runs of an instance, or of all of them; with `newest`, in short pages."""
         size = NEWEST_PAGE_SIZE if newest else PAGE_SIZE
-        request = self._backup_runs.list(project=project, instance=instance, maxResults=size, fields=RUNS_FIELDS)
+        request = self._list_runs(project=project, instance=instance, maxResults=size, fields=RUNS_FIELDS)
         return self._client.pages(
             "backupRuns.list",
             f"project {project}",
