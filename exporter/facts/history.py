@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import islice, takewhile
+from itertools import takewhile
+from operator import attrgetter
 from statistics import median
 
 from exporter.facts.model import BackupRun, BackupType, RunStatus
@@ -87,7 +88,7 @@ def history(
         return unpacked.get(position) or unpacked.setdefault(position, packed[position])
 
     successes = [header for header in headers if header.status is RunStatus.SUCCESSFUL]
-    newest = max(successes, key=lambda header: header.effective_start, default=None)
+    newest = max(successes, key=attrgetter("effective_start"), default=None)
     skip = _skip_after(newest, headers) if newest else None
     recovery_point = source = None
     if skip:
@@ -95,13 +96,12 @@ def history(
     elif newest:
         recovery_point, source = run(newest.position).effective_start, RecoveryPointSource.BACKUP
     types = sorted({header.type for header in headers if header.status is not RunStatus.VANISHED})
-    by_type = {of: _type_history([header for header in headers if header.type is of], run) for of in types}
     expired_headers = expired.headers()
     return History(
         runs=packed,
         by_type={
-            of: _with_usual(found, [h for h in successes if h.type is of], [h for h in expired_headers if h.type is of])
-            for of, found in by_type.items()
+            of: _type_history([h for h in headers if h.type is of], [h for h in expired_headers if h.type is of], run)
+            for of in types
         },
         newest_success=run(newest.position) if newest else None,
         recovery_point=recovery_point,
@@ -154,12 +154,15 @@ def with_vanished(known: PackedRuns, listed: PackedRuns) -> PackedRuns:
     return PackedRuns.of([*listed, *relevant]) if relevant else listed
 
 
-def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> TypeHistory:
+def _type_history(headers: list[RunHeader], expired: list[RunHeader], run: Callable[[int], BackupRun]) -> TypeHistory:
+    """The history of a type by its runs, and by successful ones that have expired; both newest first."""
     existing = [header for header in headers if not header.status.deleted]
     completed = [header for header in existing if header.status.completed]
     restorable = [header for header in existing if header.status is RunStatus.SUCCESSFUL]
     since_success = takewhile(lambda header: header.status not in (RunStatus.SUCCESSFUL, RunStatus.SKIPPED), completed)
-    sizes = [header.size_bytes for header in restorable if header.size_bytes is not None]
+    sizes = [header.size_bytes for header in restorable]
+    known_sizes = [size for size in sizes if size is not None]
+    usual_duration = _usual([h.duration for h in restorable], [h.duration for h in expired])
     return TypeHistory(
         newest=run(existing[0].position) if existing else None,
         newest_completed=run(completed[0].position) if completed else None,
@@ -167,28 +170,23 @@ def _type_history(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> 
         consecutive_failures=sum(header.status is RunStatus.FAILED for header in since_success),
         in_progress=tuple(run(header.position) for header in existing if header.status.in_progress),
         retained=len(restorable),
-        retained_bytes=sum(sizes) if sizes and len(sizes) == len(restorable) else None,
+        retained_bytes=sum(known_sizes) if sizes and len(known_sizes) == len(sizes) else None,
         oldest_retained_end=run(restorable[-1].position).end if restorable else None,
+        usual_duration=None if usual_duration is None else timedelta(seconds=usual_duration),
+        usual_size=_usual(sizes, [h.size_bytes for h in expired]),
     )
 
 
-def _with_usual(of_type: TypeHistory, successes: list[RunHeader], expired: list[RunHeader]) -> TypeHistory:
-    """The history of a type with what is usual, by its successful runs and expired ones, both newest first."""
-    if len(successes) + len(expired) <= MIN_USUAL or not successes:
-        return of_type
-    before = successes[1:]
-    seconds = _usual((h.duration for h in before), (h.duration for h in expired))
-    return replace(
-        of_type,
-        usual_duration=None if seconds is None else timedelta(seconds=seconds),
-        usual_size=_usual((h.size_bytes for h in before), (h.size_bytes for h in expired)),
-    )
+def _usual(values: Sequence[float | None], expired: Sequence[float | None]) -> float | None:
+    """The median of the values before the newest one that are known; None if they are too few, also with expired ones.
 
-
-def _usual(values: Iterable[float | None], expired: Iterable[float | None]) -> float | None:
-    """The median of the first values that are known; None if they are too few, also with those of expired runs."""
-    known = list(islice((value for value in values if value is not None), MAX_USUAL))
-    known += islice((value for value in expired if value is not None), max(0, MIN_USUAL - len(known)))
+    There is none without a newest value: an expired run cannot be restored.
+    """
+    if not values:
+        return None
+    known = [value for value in values[1:] if value is not None][:MAX_USUAL]
+    if len(known) < MIN_USUAL:
+        known += [value for value in expired if value is not None][: MIN_USUAL - len(known)]
     return median(known) if len(known) >= MIN_USUAL else None
 
 

@@ -42,26 +42,11 @@ class RunStatus(LenientEnum):
     VANISHED = "vanished"  # no word of the API: a run that is no longer listed, see history.with_vanished
     UNKNOWN = "unknown"  # a word newer than this release, or none
 
-    @property
-    def in_progress(self) -> bool:
-        """Enqueued or running."""
-        return self in _IN_PROGRESS
-
-    @property
-    def completed(self) -> bool:
-        """Successful, failed, skipped or overdue."""
-        return self in _COMPLETED
-
-    @property
-    def deleted(self) -> bool:
-        """Deleted or being deleted; cannot be restored."""
-        return self in _DELETED
-
-
-# Tuples, because they compare by identity first; a set hashes each member in Python.
-_IN_PROGRESS = (RunStatus.ENQUEUED, RunStatus.RUNNING)
-_COMPLETED = (RunStatus.SUCCESSFUL, RunStatus.FAILED, RunStatus.SKIPPED, RunStatus.OVERDUE)
-_DELETED = (RunStatus.DELETION_PENDING, RunStatus.DELETION_FAILED, RunStatus.DELETED, RunStatus.VANISHED)
+    def __init__(self, word: str) -> None:
+        # Attributes, not properties: a full listing reads them for each run.
+        self.in_progress = word in ("ENQUEUED", "RUNNING")
+        self.completed = word in ("SUCCESSFUL", "FAILED", "SKIPPED", "OVERDUE")
+        self.deleted = word in ("DELETION_PENDING", "DELETION_FAILED", "DELETED", "vanished")  # cannot be restored
 
 
 class BackupType(LenientEnum):

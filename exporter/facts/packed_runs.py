@@ -7,6 +7,7 @@ import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from operator import attrgetter
 from sys import intern
 from typing import NamedTuple, Self, overload
@@ -159,7 +160,7 @@ class PackedRuns(Sequence[BackupRun]):
                 index(row.location),
                 *(map(index, (row.error.code, row.error.message, row.error.label)) if row.error else _NO_ERROR),
             )
-            for row in sorted(rows, key=attrgetter("order"), reverse=True)
+            for row in _newest_first(rows)
         ]
         return cls(b"".join(packed), tuple(texts))
 
@@ -252,6 +253,14 @@ class PackedRuns(Sequence[BackupRun]):
 
     def __repr__(self) -> str:
         return f"PackedRuns.of({list(self)})"
+
+
+def _newest_first(rows: Iterable[RunRow]) -> list[RunRow]:
+    """The rows in order; the API lists most runs of an instance in this order already."""
+    listed = list(rows)
+    if all(newer.scheduled > older.scheduled for newer, older in pairwise(listed)):
+        return listed
+    return sorted(listed, key=attrgetter("order"), reverse=True)
 
 
 def seconds(timestamp: datetime | None) -> float | None:

@@ -41,8 +41,8 @@ def _replace_rule(patch: pytest.MonkeyPatch, finding: Finding, holds: Callable[[
 def _replace_types(patch: pytest.MonkeyPatch, change: Callable[[TypeHistory, list[RunHeader]], TypeHistory]) -> None:
     original = history_module._type_history
 
-    def broken(headers: list[RunHeader], run: Callable[[int], BackupRun]) -> TypeHistory:
-        return change(original(headers, run), headers)
+    def broken(headers: list[RunHeader], expired: list[RunHeader], run: Callable[[int], BackupRun]) -> TypeHistory:
+        return change(original(headers, expired, run), headers)
 
     patch.setattr(history_module, "_type_history", broken)
 
@@ -398,8 +398,7 @@ def deleted_run_is_retained(patch: pytest.MonkeyPatch) -> None:
 
 @_broken
 def run_whose_deletion_failed_is_the_last_run(patch: pytest.MonkeyPatch) -> None:
-    without = tuple(status for status in S if status.deleted and status is not S.DELETION_FAILED)
-    patch.setattr("exporter.facts.model._DELETED", without)
+    patch.setattr(S.DELETION_FAILED, "deleted", False)
 
 
 @_broken
