@@ -185,6 +185,8 @@ class Exporter:
             if config.state != running.config.state:
                 log.warning("state.path changes at the next start, not on reload")
             poller = Poller(config, dependencies, running.poller.stop(), self._shared.shard)
+            if config is running.config:  # they hold for the same configuration only
+                poller.verdicts = running.poller.verdicts
             info, write_access = _exporter_info(config, self._shared), _write_access(config, apis, poller)
             self._running = _Running(config, rate_limiter, apis, poller, info, write_access)
             running.apis.close()

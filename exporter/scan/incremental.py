@@ -101,11 +101,12 @@ def _project_scan(
         else:
             saved = removed[name].counters if name in removed else None
             records[name] = Record.first(instances[name], listing.runs[name], now, saved)
+    same = len(records) == len(before) and all(before.get(name) is record for name, record in records.items())
     return ProjectScan(
         read_at=now,
         full_listing_at=listing.full_at,
         newest_first=listing.newest_first,
-        records=records,
+        records=before if same else records,
         unreachable_regions=tuple(sorted(regions)),
         carried_over=carried_over,
         removed={name: instance for name, instance in removed.items() if name not in records},

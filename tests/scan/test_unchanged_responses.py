@@ -80,8 +80,9 @@ def test_full_scan_parses_everything_again(parsed: list[str]) -> None:
     source = WorldSource(build_world("healthy", "idle"))
     second = read(source, read(source, None))
     parsed.clear()
-    read(source, second, full=True)
+    third = read(source, second, full=True)
     assert parsed.count("instance") == 2
+    assert third.records is second.records
 
 
 def test_run_in_progress_in_an_unchanged_response_is_not_parsed(parsed: list[str]) -> None:
