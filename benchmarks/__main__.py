@@ -169,6 +169,7 @@ def _measure_serving(fleet: Fleet, sections: list[Section], polls_cpu: tuple[flo
         section.add_value("exposition", f"{series:,} series, {exposition.stat().st_size / 1e6:.1f} MB")
         medians = _compare_scrapes(fleet, section, f"{exporter.url}metrics", exposition)
         _add_pages(fleet, section, exporter.url)
+        _add_day(section, *polls_cpu, _cpu_per_scrape(fleet, exporter), _cpu_per_idle_second(exporter))
         for encoding, median in medians.items() if fleet.instances == MIN_TARGET_SIZE else ():
             _log(f"  scraping during full listings, {encoding}")
             slowest = _slowest_during_listing(fleet, exporter.url, compressed=encoding == "gzip")
@@ -178,7 +179,6 @@ def _measure_serving(fleet: Fleet, sections: list[Section], polls_cpu: tuple[flo
                 median,
                 fleet.target(5),
             )
-        _add_day(section, *polls_cpu, _cpu_per_scrape(fleet, exporter), _cpu_per_idle_second(exporter))
         memory, peak = exporter.memory(), exporter.peak_memory()
     _log("  restarting it from saved state")
     with programs.exporter(config) as restarted:
