@@ -5,7 +5,7 @@ read never affects another.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -89,8 +89,6 @@ def _project_scan(
     previous: ProjectScan | None, instance_listing: _InstanceListing, listing: Listing, now: datetime
 ) -> ProjectScan:
     instances, regions, digest = instance_listing.selected, instance_listing.regions, instance_listing.digest
-    if previous and _is_unchanged(previous, instance_listing, listing):
-        return replace(previous, read_at=now, removed=_removed(previous, instances.keys(), now))
     before = previous.records if previous else {}
     carried_over = _carried_over(previous, instances, regions, listing.denied)
     removed = _removed(previous, instances.keys() | carried_over.keys(), now)
@@ -113,17 +111,6 @@ def _project_scan(
         digests=ResponseDigests(digest, instances, listing.newest_digest) if digest else None,
         listed=instance_listing.listed,
     )
-
-
-def _is_unchanged(previous: ProjectScan, instances: _InstanceListing, listing: Listing) -> bool:
-    """Whether both responses are those of the previous scan, so that its records stay as they are.
-
-    Expired runs are then removed from their counters by a later scan, at the latest by the next full listing.
-    """
-    known = previous.digests
-    if known is None or instances.regions or previous.unreachable_regions or previous.carried_over:
-        return False
-    return instances.selected is known.selected and listing.newest_digest == known.newest_runs is not None
 
 
 class _Reader:
@@ -220,7 +207,7 @@ def _carried_over(
     }
 
 
-def _removed(previous: ProjectScan | None, present: Set[str], now: datetime) -> dict[str, RemovedInstance]:
+def _removed(previous: ProjectScan | None, present: set[str], now: datetime) -> dict[str, RemovedInstance]:
     """Instances that were there within the last week, some of which may be back."""
     if previous is None:
         return {}
