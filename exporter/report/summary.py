@@ -189,7 +189,7 @@ def _unprotected(instance: ReportInstance) -> list[Period]:
 
 
 def _exempt(instance: ReportInstance) -> list[Period]:
-    """The days on which a database was exempt; in one if these are all observed days, since gaps are told elsewhere."""
+    """The days on which a database was exempt; a single period if it was exempt on every observed day."""
     observed = [day for day in instance.days if day.observed]
     exempt = [day.day for day in observed if day.within_policy is None]
     if exempt and len(exempt) == len(observed):

@@ -177,7 +177,7 @@ def test_watch_prints_at_every_interval_until_ctrl_c(simulator: Simulator, tmp_p
     out, errors = tmp_path / "out", tmp_path / "errors"
     with out.open("w") as stdout, errors.open("w") as stderr:
         command = [*COMMAND, "status", flag, "--watch", "--output=csv", "--only=at_risk"]
-        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, preexec_fn=_accept_interrupts)  # noqa: PLW1509
+        process = subprocess.Popen(command, stdout=stdout, stderr=stderr, preexec_fn=_accept_interrupts)  # noqa: PLW1509 (it takes no lock)
         try:
             assert eventually(lambda: out.read_text().count("state,project,") >= 3)
             simulator.faults.add(Fault("forbidden"))
@@ -203,7 +203,7 @@ def test_watch_redraws_a_terminal(simulator: Simulator, tmp_path: Path) -> None:
         stdout=slave,
         stderr=slave,
         env=environment,
-        preexec_fn=_accept_interrupts,  # noqa: PLW1509
+        preexec_fn=_accept_interrupts,  # noqa: PLW1509 (it takes no lock)
     )
     os.close(slave)
     shown = ""

@@ -88,7 +88,7 @@ def test_accepted_connections_send_without_delay(address: str) -> None:
     """With Nagle's algorithm, a response in several writes waits 40 ms for the client's delayed ACK."""
 
     async def no_delay(_scope: Scope, _receive: Receive, send: Send) -> None:
-        transport = send.__self__.transport  # type: ignore[attr-defined]
+        transport = send.__self__.transport  # type: ignore[attr-defined] # of uvicorn
         with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as accepted:
             text = str(accepted.getsockopt(*NO_DELAY)).encode()
         headers = [(b"content-length", str(len(text)).encode())]
